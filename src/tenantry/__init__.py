@@ -1,0 +1,1 @@
+"""Tenantry: multi-tenant email on Amazon SES."""

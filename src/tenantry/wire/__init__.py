@@ -1,0 +1,1 @@
+"""Codecs without sockets, used by clients, doors and the local SES alike."""
