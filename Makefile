@@ -1,0 +1,73 @@
+# Needs Python 3.11 or newer, git and make; everything else is put into .venv from requirements.lock.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.setup-stamp
+# The checks run side by side; where make can, each one's output is kept together.
+ABREAST := $(MAKE) --no-print-directory --keep-going --jobs=4 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+.PHONY: help setup check lint format types contracts house test demo bench lock
+
+help:
+	@echo "make setup   put everything into .venv; ends with $(BIN)/tenantry"
+	@echo "make check   ruff, mypy, import contracts and house tests, in under a minute"
+	@echo "make test    check, then every test"
+	@echo "make demo    the main job on one machine, live"
+	@echo "make bench   the performance table"
+	@echo "make format  let ruff rewrite the layout of the source"
+	@echo "make lock    write requirements.lock anew from pyproject.toml"
+
+setup: $(STAMP)
+
+# uv is quicker by minutes; where it cannot be had, pip reads the same hashed file.
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Tenantry needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 setup"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@if test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv; then \
+		export VIRTUAL_ENV="$(CURDIR)/.venv"; \
+		$(BIN)/uv pip sync --quiet --require-hashes requirements.lock && \
+		$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .; \
+	else \
+		$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock && \
+		$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .; \
+	fi
+	@$(BIN)/tenantry --help >/dev/null
+	@touch $@
+	@echo "ready: $(BIN)/tenantry"
+
+check: setup
+	@$(ABREAST) lint types contracts house
+	@echo "check: all good"
+
+lint:
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . || \
+		{ $(BIN)/ruff format --check . ; exit 1; }
+
+format: setup
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+types:
+	@$(BIN)/mypy --strict --no-error-summary src
+
+contracts:
+	@$(BIN)/lint-imports --no-logo
+
+house:
+	@$(BIN)/python -m pytest -q tests/house
+
+test: check
+	@$(BIN)/python -m pytest -n 2
+
+demo: setup
+	@if test -t 1; then $(BIN)/tenantry demo; else $(BIN)/tenantry demo --exit; fi
+
+bench: setup
+	@$(BIN)/python -m bench
+
+# The lock holds hashes but no address, so that it can be read through any index.
+lock: setup
+	@$(BIN)/uv pip compile pyproject.toml --quiet --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --output-file requirements.lock
+	@if grep -nE '://|^-|^[[:space:]]*/' requirements.lock; then \
+		echo "requirements.lock names an address or a path of this machine"; exit 1; fi

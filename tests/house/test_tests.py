@@ -1,0 +1,51 @@
+"""The tests themselves: each states a promise, uses real parts and waits for nothing."""
+
+from __future__ import annotations
+
+import ast
+
+from tests.house.source import dotted, own_tests
+
+
+def test_every_test_states_a_promise() -> None:
+    """The docstring of a test says what would be broken if it went red."""
+    silent = [
+        f"{m.at(f)} {f.name}"
+        for m in own_tests()
+        for f, _ in m.functions()
+        if f.name.startswith("test_") and len((ast.get_docstring(f) or "").split()) < 4
+    ]
+    assert not silent
+
+
+def test_no_part_of_ours_is_mocked() -> None:
+    """Ports have real adapters, so no test imports a mocking library."""
+    mocked = [
+        m.at(node)
+        for m in own_tests()
+        for name, node in m.imports()
+        if name.split(".")[-1] in {"mock", "Mock"} or "mock." in name
+    ]
+    assert not mocked
+
+
+def test_no_test_sleeps_on_the_wall_clock() -> None:
+    """A test waits for a condition or moves a fixed clock; time.sleep makes it slow and flaky."""
+    asleep = [
+        m.at(node)
+        for m in own_tests()
+        for node in ast.walk(m.tree)
+        if isinstance(node, ast.Call) and dotted(node.func) == "time.sleep"
+    ]
+    assert not asleep
+
+
+def test_no_test_is_put_aside() -> None:
+    """No test is marked as skipped or expected to fail: what cannot run says so where it is decided, loudly."""
+    aside = [
+        m.at(node)
+        for m in own_tests()
+        for node in ast.walk(m.tree)
+        if isinstance(node, ast.Attribute) and dotted(node) in {"pytest.mark.skip", "pytest.mark.xfail"}
+    ]
+    assert not aside
