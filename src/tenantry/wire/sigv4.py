@@ -1,0 +1,323 @@
+"""Owns AWS Signature Version 4 with signed payloads, for both sides of a call: signing it and verifying it.
+
+Leaves to others: who a key belongs to, replay within the clock window, and sending or answering anything.
+Rules: AWS "Create a signed AWS API request"; presigned, unsigned and streaming forms are refused, not half-supported.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import lru_cache
+from hashlib import sha256
+from urllib.parse import quote
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+# The longest Authorization header worth reading: a dozen signed headers and a long key stay far below it.
+AUTHORIZATION_BYTES_MAX = 4096
+_AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256[ \t]+"
+    r"Credential=([\x21-\x2b\x2d\x2e\x30-\x7e]{1,128})/([0-9]{8})/([A-Za-z0-9-]{1,64})/([A-Za-z0-9-]{1,64})/aws4_request"
+    r"[ \t]*,[ \t]*SignedHeaders=([a-z0-9_.;-]+)[ \t]*,[ \t]*Signature=([0-9a-f]{64})[ \t]*"
+)
+_STAMP = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
+_ONE_ONLY = frozenset({b"host", b"x-amz-date", b"authorization", b"x-amz-content-sha256", b"x-amz-security-token"})
+
+
+class ProblemKind(StrEnum):
+    """Why a request is not believed."""
+
+    MISSING = "MissingAuthenticationToken"
+    INCOMPLETE = "IncompleteSignature"
+    MISMATCH = "SignatureDoesNotMatch"
+    SKEWED = "RequestTimeTooSkewed"
+    UNSIGNED_PAYLOAD = "UnsignedPayload"
+    PRESIGNED = "PresignedRequest"
+
+
+# REST-JSON services such as SES v2 answer with these names, and use one for a wrong, a late and an early signature.
+_WIRE_CODES = {
+    ProblemKind.MISSING: ("MissingAuthenticationTokenException", 403),
+    ProblemKind.INCOMPLETE: ("IncompleteSignatureException", 400),
+    ProblemKind.MISMATCH: ("InvalidSignatureException", 403),
+    ProblemKind.SKEWED: ("InvalidSignatureException", 403),
+    ProblemKind.UNSIGNED_PAYLOAD: ("InvalidSignatureException", 403),
+    ProblemKind.PRESIGNED: ("InvalidSignatureException", 403),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason to refuse a request, in AWS's own words where AWS has them."""
+
+    kind: ProblemKind
+    message: str
+
+    @property
+    def code(self) -> str:
+        """The error type that SES v2 puts on the wire."""
+        return _WIRE_CODES[self.kind][0]
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that goes with the code."""
+        return _WIRE_CODES[self.kind][1]
+
+
+MISSING = Problem(ProblemKind.MISSING, "Missing Authentication Token")
+MISMATCH = Problem(
+    ProblemKind.MISMATCH,
+    "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key"
+    " and signing method. Consult the service documentation for details.",
+)
+UNSIGNED_PAYLOAD = Problem(
+    ProblemKind.UNSIGNED_PAYLOAD,
+    "The payload must be signed: set x-amz-content-sha256 to the SHA-256 of the body, or leave it out."
+    " UNSIGNED-PAYLOAD and STREAMING payloads are not accepted.",
+)
+PRESIGNED = Problem(
+    ProblemKind.PRESIGNED,
+    "Presigned requests are not accepted: send the signature in the Authorization header, not in the query string.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What an Authorization header claims; nothing in it is proven yet."""
+
+    access_key: str
+    date: str
+    region: str
+    service: str
+    signed_headers: tuple[str, ...]
+    signature: str
+
+    @property
+    def scope(self) -> str:
+        """The credential scope as it stands in the string to sign."""
+        return f"{self.date}/{self.region}/{self.service}/aws4_request"
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request as it came over the wire: path and query still encoded, header names lower-case (ASGI's raw form)."""
+
+    method: str
+    path: bytes
+    query: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+
+
+@lru_cache(maxsize=4096)
+def signing_key(secret: str, date: str, region: str, service: str) -> bytes:
+    """Derive the key of one day, Region and service; the last 4,096 are remembered."""
+    key = hmac.digest(b"AWS4" + secret.encode(), date.encode(), "sha256")
+    for part in (region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+@lru_cache(maxsize=1024)
+def canonical_path(path: bytes) -> str:
+    """Return an encoded path as it is signed: dot segments and empty segments removed, then encoded once more."""
+    kept: list[bytes] = []
+    for segment in path.split(b"/"):
+        if segment == b"..":
+            del kept[-1:]
+        elif segment not in (b"", b"."):
+            kept.append(segment)
+    tail = b"/" if kept and path.endswith(b"/") else b""
+    return quote(b"/" + b"/".join(kept) + tail, safe="/~")
+
+
+def canonical_query(query: str) -> str:
+    """Return an encoded query string as it is signed: pairs sorted by name, then value, each with its equals sign."""
+    if not query:
+        return ""
+    pairs = sorted(pair.partition("=") for pair in query.split("&"))
+    return "&".join([f"{name}={value}" for name, _, value in pairs])
+
+
+def _signature(key: bytes, stamp: str, scope: str, canonical: str) -> str:
+    text = f"{ALGORITHM}\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
+    return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+class Signer:
+    """Signs requests of one credential to one service in one Region, for the hot path.
+
+    Not a value: it remembers the signing key of the day and the time stamp of the second.
+    """
+
+    __slots__ = ("_access_key", "_key", "_region", "_scope", "_second", "_secret_key", "_service", "_stamp", "_token")
+
+    def __init__(
+        self, access_key: str, secret_key: str, region: str, service: str, session_token: str | None = None
+    ) -> None:
+        self._access_key, self._secret_key = access_key, secret_key
+        self._region, self._service, self._token = region, service, session_token
+        self._second: datetime | None = None
+        self._stamp, self._scope, self._key = "", "", b""
+
+    def headers(
+        self, method: str, url_path: str, query: str, host: str, body: bytes, now: datetime, content_type: str
+    ) -> dict[str, str]:
+        """Return the headers to send with a request, its Authorization among them.
+
+        Path and query are given encoded, as they will be sent; an empty content type means that none is sent. The
+        caller sends Host itself, exactly as given here. A time without a zone raises ValueError.
+        """
+        second = now.replace(microsecond=0)
+        if second != self._second:
+            self._set_clock(second)
+        names, lines, out = "host;x-amz-date", f"host:{host}\nx-amz-date:{self._stamp}\n", {"x-amz-date": self._stamp}
+        if content_type:
+            names, lines = f"content-type;{names}", f"content-type:{' '.join(content_type.split())}\n{lines}"
+            out["content-type"] = content_type
+        if self._token:
+            names, lines = f"{names};x-amz-security-token", f"{lines}x-amz-security-token:{self._token}\n"
+            out["x-amz-security-token"] = self._token
+        canonical = (
+            f"{method.upper()}\n{canonical_path(url_path.encode())}\n{canonical_query(query)}\n"
+            f"{lines}\n{names}\n{sha256(body).hexdigest()}"
+        )
+        signature = _signature(self._key, self._stamp, self._scope, canonical)
+        out["authorization"] = (
+            f"{ALGORITHM} Credential={self._access_key}/{self._scope}, SignedHeaders={names}, Signature={signature}"
+        )
+        return out
+
+    def _set_clock(self, second: datetime) -> None:
+        if second.tzinfo is None:
+            raise ValueError("a request is signed at a time with a zone, not at a naive one")
+        stamp = second.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        if stamp[:8] != self._stamp[:8]:
+            self._scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
+            self._key = signing_key(self._secret_key, stamp[:8], self._region, self._service)
+        self._second, self._stamp = second, stamp
+
+
+def parse_authorization(header: str | bytes) -> Credential | None:
+    """Read an Authorization header, or return None unless it is exactly one well-formed Signature Version 4."""
+    text = header.decode("latin-1") if isinstance(header, bytes) else header
+    if len(text) > AUTHORIZATION_BYTES_MAX or not (match := _AUTHORIZATION.fullmatch(text)):
+        return None
+    access_key, date, region, service, names, signature = match.groups()
+    return Credential(access_key, date, region, service, tuple(names.split(";")), signature)
+
+
+def credential_of(request: SignedRequest) -> Credential | Problem:
+    """Return whose key a request claims to be signed with, or why that cannot be told."""
+    if b"X-Amz-Signature" in request.query or b"X-Amz-Credential" in request.query:
+        return PRESIGNED
+    given = [value for name, value in request.headers if name == b"authorization"]
+    if not given:
+        return MISSING
+    if len(given) > 1:
+        return _incomplete("Authorization header requires to be given once.")
+    return parse_authorization(given[0]) or _incomplete(
+        "Authorization header requires 'Credential', 'SignedHeaders' and 'Signature' parameters in the form"
+        f" '{ALGORITHM} Credential=KEY/DATE/REGION/SERVICE/aws4_request, SignedHeaders=..., Signature=...'."
+    )
+
+
+def verify(
+    request: SignedRequest, secret: str, now: datetime, skew_seconds: int = 300, service: str = "ses"
+) -> Problem | None:
+    """Return why a request cannot be believed to come from the holder of the secret, or None when it can.
+
+    The signature is compared in constant time. The body's digest is always computed here, never taken from the request.
+    """
+    credential = credential_of(request)
+    if isinstance(credential, Problem):
+        return credential
+    headers = _joined(request.headers)
+    if isinstance(headers, Problem):
+        return headers
+    stamp = headers.get("x-amz-date", "")
+    if problem := _shape_problem(credential, headers, service) or _time_problem(credential, stamp, now, skew_seconds):
+        return problem
+    body_digest = sha256(request.body).hexdigest()
+    if problem := _payload_problem(headers.get("x-amz-content-sha256"), body_digest):
+        return problem
+    names = credential.signed_headers
+    lines = "".join([f"{name}:{headers[name]}\n" for name in names])
+    canonical = (
+        f"{request.method}\n{canonical_path(request.path)}\n{canonical_query(request.query.decode('latin-1'))}\n"
+        f"{lines}\n{';'.join(names)}\n{body_digest}"
+    )
+    key = signing_key(secret, credential.date, credential.region, credential.service)
+    expected = _signature(key, stamp, credential.scope, canonical)
+    return None if hmac.compare_digest(expected, credential.signature) else MISMATCH
+
+
+def _incomplete(message: str) -> Problem:
+    return Problem(ProblemKind.INCOMPLETE, message)
+
+
+def _joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str] | Problem:
+    """Return each header's canonical value: inner white space collapsed, repeated headers joined in their order."""
+    joined: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1"), " ".join(raw_value.decode("utf-8", "replace").split())
+        if name not in joined:
+            joined[name] = value
+        elif raw_name in _ONE_ONLY:
+            return _incomplete(f"The header '{name}' must be given once.")
+        else:
+            joined[name] = f"{joined[name]},{value}"
+    return joined
+
+
+def _shape_problem(credential: Credential, headers: dict[str, str], service: str) -> Problem | None:
+    names = credential.signed_headers
+    if list(names) != sorted(set(names)):
+        return _incomplete("SignedHeaders must be sorted and name each header once.")
+    if not {"host", "x-amz-date"}.issubset(names):
+        return _incomplete("'Host' and 'X-Amz-Date' must be 'SignedHeader's in the AWS Authorization.")
+    if missing := [name for name in names if name not in headers]:
+        return _incomplete(f"The signed header '{missing[0]}' is not in the request.")
+    if credential.service != service:
+        return Problem(ProblemKind.MISMATCH, f"Credential should be scoped to correct service: '{service}'.")
+    return None
+
+
+def _time_problem(credential: Credential, stamp: str, now: datetime, skew_seconds: int) -> Problem | None:
+    match = _STAMP.fullmatch(stamp)
+    if not match:
+        return _incomplete("'X-Amz-Date' must be a time like 20260131T235959Z.")
+    try:
+        signed_at = datetime(*(int(part) for part in match.groups()), tzinfo=UTC)  # type: ignore[arg-type, misc]
+    except ValueError:
+        return _incomplete("'X-Amz-Date' must be a time like 20260131T235959Z.")
+    if credential.date != stamp[:8]:
+        return Problem(
+            ProblemKind.MISMATCH,
+            f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP:"
+            f" '{credential.date}' != '{stamp[:8]}', from '{stamp}'.",
+        )
+    skew = timedelta(seconds=skew_seconds)
+    if signed_at < now - skew:
+        return _skewed(f"Signature expired: {stamp} is now earlier than", now, -skew_seconds)
+    if signed_at > now + skew:
+        return _skewed(f"Signature not yet current: {stamp} is still later than", now, skew_seconds)
+    return None
+
+
+def _skewed(lead: str, now: datetime, seconds: int) -> Problem:
+    here, edge = (at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ") for at in (now, now + timedelta(seconds=seconds)))
+    sign, minutes = ("-" if seconds < 0 else "+"), abs(seconds) / 60
+    return Problem(ProblemKind.SKEWED, f"{lead} {edge} ({here} {sign} {minutes:g} min.)")
+
+
+def _payload_problem(claimed: str | None, body_digest: str) -> Problem | None:
+    if claimed is None or claimed == body_digest:
+        return None
+    if claimed == "UNSIGNED-PAYLOAD" or claimed.startswith("STREAMING-"):
+        return UNSIGNED_PAYLOAD
+    return MISMATCH
