@@ -145,6 +145,33 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class NewTenant:
+    """A tenant as asked for."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NewStream:
+    """A stream as asked for; pool is a pool's name, 'shared' the one that always exists."""
+
+    name: str
+    stream_class: StreamClass
+    pool: str = "shared"
+    policy: str = "standard"
+    is_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewIdentity:
+    """An identity as asked for: a domain or an address, lower case, in ASCII form."""
+
+    name: str
+    dkim: DkimMode = DkimMode.BYODKIM
+
+
+@dataclass(frozen=True, slots=True)
 class Sender:
     """All that admit needs to know about who submits, as of one read of the store."""
 

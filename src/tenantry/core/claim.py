@@ -1,0 +1,46 @@
+"""Owns the claim (one dispatcher's lease on a message) and the names under which SES knows our things."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from tenantry.core.ids import AttemptId, MessageId, StreamId, TenantId
+
+NAME_PREFIX = "tenantry-"  # what we own in SES carries it; nothing else is touched
+MESSAGE_TAG = "tenantry-message"
+ATTEMPT_TAG = "tenantry-attempt"
+
+
+def ses_name(stream_id: StreamId) -> str:
+    """Name a stream's SES tenant and configuration set; derived from the id, so a rename changes nothing in SES."""
+    return f"{NAME_PREFIX}{stream_id.uuid.hex}"
+
+
+def stream_named(name: str) -> StreamId | None:
+    """Read the stream back from its name in SES, or None when the name is not ours."""
+    try:
+        return StreamId.of(UUID(name.removeprefix(NAME_PREFIX))) if name.startswith(NAME_PREFIX) else None
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the send needs, committed before the first byte leaves: nobody else sends this message meanwhile."""
+
+    attempt_id: AttemptId
+    message_id: MessageId
+    tenant_id: TenantId
+    stream_id: StreamId
+    sender: str
+    to: tuple[str, ...]
+    cc: tuple[str, ...]
+    bcc: tuple[str, ...]
+    reply_to: tuple[str, ...]
+    content: bytes  # the SES Content JSON
+    tags: Mapping[str, str]
+    claimed_at: datetime
+    number: int  # the attempts so far, this one included

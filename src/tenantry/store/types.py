@@ -1,0 +1,79 @@
+"""Owns how our values lie in a column on each database; leaves the tables to tables.py."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from sqlalchemy import BigInteger, DateTime, Dialect, LargeBinary, String, Uuid
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from tenantry.core.ids import Id
+
+I = TypeVar("I", bound=Id)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(at: datetime) -> int:
+    """Return a time as whole microseconds since the epoch."""
+    return (at - EPOCH) // MICROSECOND
+
+
+def from_micros(value: int) -> datetime:
+    """Return the time that micros made."""
+    return EPOCH + timedelta(microseconds=value)
+
+
+class IdColumn(TypeDecorator[I], Generic[I]):
+    """An id: a uuid on PostgreSQL, its 32 hex digits on SQLite."""
+
+    impl = Uuid
+    cache_ok = True
+
+    def __init__(self, kind: type[I]) -> None:
+        """Bind the column to one kind of id."""
+        super().__init__()
+        self.kind = kind
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[object]:
+        """Choose the database's own type."""
+        return dialect.type_descriptor(Uuid() if dialect.name == "postgresql" else String(32))
+
+    def process_bind_param(self, value: I | None, dialect: Dialect) -> UUID | str | None:
+        """Take the prefix off."""
+        if value is None:
+            return None
+        digits = value.rpartition("_")[2]
+        return UUID(digits) if dialect.name == "postgresql" else digits
+
+    def process_result_value(self, value: UUID | str | None, dialect: Dialect) -> I | None:
+        """Put the prefix back."""
+        if value is None:
+            return None
+        return self.kind.of(value) if isinstance(value, UUID) else str.__new__(self.kind, f"{self.kind.prefix}_{value}")
+
+
+class Instant(TypeDecorator[datetime]):
+    """A time: timestamptz on PostgreSQL, whole microseconds since the epoch on SQLite."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[object]:
+        """Choose the database's own type."""
+        return dialect.type_descriptor(DateTime(timezone=True) if dialect.name == "postgresql" else BigInteger())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | int | None:
+        """Give the database its form."""
+        if value is None or dialect.name == "postgresql":
+            return value
+        return micros(value)
+
+    def process_result_value(self, value: datetime | int | None, dialect: Dialect) -> datetime | None:
+        """Give back an aware time."""
+        return from_micros(value) if isinstance(value, int) else value
+
+
+Bytes = LargeBinary
