@@ -21,7 +21,7 @@ HOMES = {
     "structlog": LOG_HOMES,
     "logging": LOG_HOMES,
     "time": CLOCK_HOMES,
-    "random": CHANCE_HOMES,
+    "random": (*CHANCE_HOMES, "emulator/"),  # the local SES draws from a seed that is part of its state
     "secrets": CHANCE_HOMES,
     "uuid_utils": CHANCE_HOMES,
 }
@@ -37,7 +37,7 @@ CLOCK_CALLS = (
 )
 CHANCE_CALLS = ("uuid1", "uuid4", "uuid6", "uuid7", "urandom")
 
-VALUES = {"ids", "tenant", "message", "event", "outcome", "pause"}
+VALUES = {"ids", "tenant", "message", "event", "outcome", "pause", "claim", "reputation", "reading"}
 
 
 def _astray(module: Module) -> Iterator[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 
-from tests.house.source import dotted, own_tests
+from tests.house.source import Module, dotted, own_tests
 
 
 def test_every_test_states_a_promise() -> None:
@@ -18,15 +19,30 @@ def test_every_test_states_a_promise() -> None:
     assert not silent
 
 
+REPLACERS = {"patch", "patch.object", "monkeypatch.setattr"}
+
+
+def _mocks(module: Module) -> Iterator[str]:
+    ours = {name.split(".")[-1] for name, _ in module.imports() if name.startswith("tenantry")}
+    for name, node in module.imports():
+        if name.startswith("unittest.mock") and name != "unittest.mock.patch":
+            yield f"{module.at(node)} imports {name}"
+    for node in ast.walk(module.tree):
+        if (
+            isinstance(node, ast.Call)
+            and node.args
+            and dotted(node.func) in {"patch", "patch.object", "monkeypatch.setattr"}
+        ):
+            match node.args[0]:
+                case ast.Constant(value=str(target)) if target.startswith("tenantry"):
+                    yield f"{module.at(node)} replaces {target}"
+                case target if dotted(target).split(".")[0] in ours:
+                    yield f"{module.at(node)} replaces part of {dotted(target)}"
+
+
 def test_no_part_of_ours_is_mocked() -> None:
-    """Ports have real adapters, so no test imports a mocking library."""
-    mocked = [
-        m.at(node)
-        for m in own_tests()
-        for name, node in m.imports()
-        if name.split(".")[-1] in {"mock", "Mock"} or "mock." in name
-    ]
-    assert not mocked
+    """Ports have real adapters, so no test builds a mock or replaces a part of Tenantry."""
+    assert not [mock for m in own_tests() for mock in _mocks(m)]
 
 
 def test_no_test_sleeps_on_the_wall_clock() -> None:
