@@ -38,84 +38,109 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TENANTRY_", frozen=True, extra="ignore", validate_default=True)
 
     # where things are
-    data: Path = Field(DEFAULT_DATA, description="Folder of the database file, the secret key and the CLI's profile.")
-    database_url: str | None = Field(None, description="SQLAlchemy URL; none: an SQLite file in the data folder.")
+    data: Path = Field(
+        default=DEFAULT_DATA, description="Folder of the database file, the secret key and the CLI's profile."
+    )
+    database_url: str | None = Field(
+        default=None, description="SQLAlchemy URL; none: an SQLite file in the data folder."
+    )
     secret_key: SecretStr | None = Field(
-        None, description="Encrypts key secrets at rest; none: `up` makes one in the data folder."
+        default=None, description="Encrypts key secrets at rest; none: `up` makes one in the data folder."
     )
 
     # the doors
-    host: str = Field("127.0.0.1", description="Address on which the doors listen.")
-    port: int = Field(8025, ge=0, le=65535, description="Port of the doors; 0: any free one.")
-    max_body_bytes: int = Field(41_943_040, ge=1_024, description="Largest request body; SES takes 40 MiB.")
-    accept_batch_size: int = Field(64, ge=1, le=1_000, description="Submissions that share one commit at most.")
-    idempotency_seconds: int = Field(86_400, ge=1, description="How long an Idempotency-Key is remembered.")
-    sdk_retry_seconds: int = Field(900, ge=1, description="How long an SDK's retry of one call is recognised.")
-    signature_skew_seconds: int = Field(300, ge=1, description="How far a signed request's clock may be off.")
+    host: str = Field(default="127.0.0.1", description="Address on which the doors listen.")
+    port: int = Field(default=8025, ge=0, le=65535, description="Port of the doors; 0: any free one.")
+    max_body_bytes: int = Field(default=41_943_040, ge=1_024, description="Largest request body; SES takes 40 MiB.")
+    accept_batch_size: int = Field(default=64, ge=1, le=1_000, description="Submissions that share one commit at most.")
+    idempotency_seconds: int = Field(default=86_400, ge=1, description="How long an Idempotency-Key is remembered.")
+    sdk_retry_seconds: int = Field(default=900, ge=1, description="How long an SDK's retry of one call is recognised.")
+    signature_skew_seconds: int = Field(default=300, ge=1, description="How far a signed request's clock may be off.")
 
     # the cell
-    cloud: Cloud = Field(Cloud.LOCAL, description="`local` or `aws`: where mail is handed over.")
+    cloud: Cloud = Field(default=Cloud.LOCAL, description="`local` or `aws`: where mail is handed over.")
     aws_endpoint_url: str | None = Field(
-        None, description="Endpoint of SES and SQS; none: Amazon's, or with `local` a child that `up` starts."
+        default=None, description="Endpoint of SES and SQS; none: Amazon's, or with `local` a child that `up` starts."
     )
-    region: str = Field("us-east-1", min_length=1, description="Region of the cell.")
-    account_id: str = Field("123456789012", pattern=r"^\d{12}$", description="AWS account of the cell.")
-    cell_name: str = Field("main", min_length=1, description="Name of the cell.")
-    event_queue_name: str = Field("tenantry-events", description="SQS queue of the events.")
-    event_queue_url: str | None = Field(None, description="Its URL; none: made from endpoint, account and name.")
+    region: str = Field(default="us-east-1", min_length=1, description="Region of the cell.")
+    account_id: str = Field(default="123456789012", pattern=r"^\d{12}$", description="AWS account of the cell.")
+    cell_name: str = Field(default="main", min_length=1, description="Name of the cell.")
+    event_queue_name: str = Field(default="tenantry-events", description="SQS queue of the events.")
+    event_queue_url: str | None = Field(
+        default=None, description="Its URL; none: made from endpoint, account and name."
+    )
     event_topic_arn: str | None = Field(
-        None, description="SNS topic of the events; none: named like the queue, in this account and Region."
+        default=None, description="SNS topic of the events; none: named like the queue, in this account and Region."
     )
     control_calls_per_second: float | None = Field(
-        None, gt=0, description="Budget of control calls; none: 1 for AWS, 50 for a local SES."
+        default=None, gt=0, description="Budget of control calls; none: 1 for AWS, 50 for a local SES."
     )
 
     # dispatch
-    in_flight: int = Field(64, ge=1, le=10_000, description="Sends under way at a time.")
-    claim_ahead_seconds: float = Field(0.5, gt=0, le=5, description="How much of the rate one turn may claim.")
-    settle_batch_size: int = Field(64, ge=1, le=1_000, description="Finished sends settled in one commit at most.")
-    send_deadline_seconds: float = Field(10.0, gt=0, le=60, description="A send without an answer by then is unknown.")
-    idle_connection_seconds: float = Field(5.0, gt=0, description="Unused connections to SES are dropped after this.")
-    unknown_after_seconds: float = Field(
-        900.0, gt=0, description="Silence after which an unknown may be resent, once the feed is proven healthy."
+    in_flight: int = Field(default=64, ge=1, le=10_000, description="Sends under way at a time.")
+    claim_ahead_seconds: float = Field(default=0.5, gt=0, le=5, description="How much of the rate one turn may claim.")
+    settle_batch_size: int = Field(
+        default=64, ge=1, le=1_000, description="Finished sends settled in one commit at most."
     )
-    quota_reserve: float = Field(0.1, ge=0, lt=1, description="Share of the day's quota kept for transactional mail.")
-    transactional_expiry_seconds: int = Field(14_400, ge=60, description="How long transactional mail may wait.")
-    marketing_expiry_seconds: int = Field(259_200, ge=60, description="How long marketing mail may wait.")
+    send_deadline_seconds: float = Field(
+        default=10.0, gt=0, le=60, description="A send without an answer by then is unknown."
+    )
+    idle_connection_seconds: float = Field(
+        default=5.0, gt=0, description="Unused connections to SES are dropped after this."
+    )
+    unknown_after_seconds: float = Field(
+        default=900.0,
+        gt=0,
+        description="Silence after which an unknown may be resent, once the feed is proven healthy.",
+    )
+    quota_reserve: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of the day's quota kept for transactional mail."
+    )
+    transactional_expiry_seconds: int = Field(
+        default=14_400, ge=60, description="How long transactional mail may wait."
+    )
+    marketing_expiry_seconds: int = Field(default=259_200, ge=60, description="How long marketing mail may wait.")
 
     # the guard
-    ramp_stage_seconds: float = Field(86_400.0, gt=0, description="Shortest stage of the ramp after reinstatement.")
+    ramp_stage_seconds: float = Field(
+        default=86_400.0, gt=0, description="Shortest stage of the ramp after reinstatement."
+    )
 
     # how often the loops look
-    turn_poll_seconds: float = Field(0.02, gt=0, description="Pause between turns that found no mail.")
-    sweep_seconds: float = Field(1.0, gt=0, le=2, description="Between looks for stranded lanes.")
-    guard_poll_seconds: float = Field(0.1, gt=0, description="Between looks for crossings that nobody acted on.")
-    ramp_poll_seconds: float = Field(1.0, gt=0, description="Between looks at streams on a ramp.")
-    provision_poll_seconds: float = Field(0.25, gt=0, description="Between comparisons of what SES should look like.")
-    identity_poll_seconds: float = Field(
-        5.0, gt=0, description="Between looks at identities that SES has not verified."
+    turn_poll_seconds: float = Field(default=0.02, gt=0, description="Pause between turns that found no mail.")
+    sweep_seconds: float = Field(default=1.0, gt=0, le=2, description="Between looks for stranded lanes.")
+    guard_poll_seconds: float = Field(
+        default=0.1, gt=0, description="Between looks for crossings that nobody acted on."
     )
-    account_poll_seconds: float = Field(30.0, gt=0, description="Between readings of GetAccount.")
-    feed_wait_seconds: int = Field(10, ge=0, le=20, description="Long poll of the event queue.")
+    ramp_poll_seconds: float = Field(default=1.0, gt=0, description="Between looks at streams on a ramp.")
+    provision_poll_seconds: float = Field(
+        default=0.25, gt=0, description="Between comparisons of what SES should look like."
+    )
+    identity_poll_seconds: float = Field(
+        default=5.0, gt=0, description="Between looks at identities that SES has not verified."
+    )
+    account_poll_seconds: float = Field(default=30.0, gt=0, description="Between readings of GetAccount.")
+    feed_wait_seconds: int = Field(default=10, ge=0, le=20, description="Long poll of the event queue.")
     backoff_seconds: float = Field(
-        1.0, gt=0, description="First wait of a loop after an error; doubled up to a minute."
+        default=1.0, gt=0, description="First wait of a loop after an error; doubled up to a minute."
     )
 
     # logs
     log_level: str = Field(
-        "info", pattern=r"(?i)^(debug|info|warning|error)$", description="Least level that is shown."
+        default="info", pattern=r"(?i)^(debug|info|warning|error)$", description="Least level that is shown."
     )
-    log_format: LogFormat = Field(LogFormat.TEXT, description="`text` or `json`.")
+    log_format: LogFormat = Field(default=LogFormat.TEXT, description="`text` or `json`.")
 
     # the local SES that `up` starts
-    local_ses_port: int = Field(0, ge=0, le=65535, description="Its port; 0: any free one.")
-    local_ses_rate: float = Field(200.0, gt=0, description="Recipients a second that it grants.")
-    local_ses_quota: float = Field(1_000_000.0, gt=0, description="Recipients in 24 hours that it grants.")
-    local_ses_control_rate: float = Field(100.0, gt=0, description="Control calls a second that it allows.")
-    local_ses_verifies: bool = Field(True, description="Whether identities verify by themselves.")
-    local_ses_seed: int = Field(0, ge=0, description="Seed of its chance.")
+    local_ses_port: int = Field(default=0, ge=0, le=65535, description="Its port; 0: any free one.")
+    local_ses_rate: float = Field(default=200.0, gt=0, description="Recipients a second that it grants.")
+    local_ses_quota: float = Field(default=1_000_000.0, gt=0, description="Recipients in 24 hours that it grants.")
+    local_ses_control_rate: float = Field(default=100.0, gt=0, description="Control calls a second that it allows.")
+    local_ses_verifies: bool = Field(default=True, description="Whether identities verify by themselves.")
+    local_ses_seed: int = Field(default=0, ge=0, description="Seed of its chance.")
     local_ses_recipients: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Scripts of recipient domains, with blanks between them; see `tenantry ses-local --help`."
+        default=(),
+        description="Scripts of recipient domains, with blanks between them; see `tenantry ses-local --help`.",
     )
 
     @field_validator("local_ses_recipients", mode="before")
