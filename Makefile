@@ -18,6 +18,7 @@ help:
 	@echo "make lock    write requirements.lock anew from pyproject.toml"
 
 setup: $(STAMP)
+	@:
 
 # uv is quicker by minutes; where it cannot be had, pip reads the same hashed file.
 $(STAMP): pyproject.toml requirements.lock
