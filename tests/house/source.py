@@ -93,3 +93,9 @@ def dotted(node: ast.AST) -> str:
             return f"{dotted(func)}()"
         case _:
             return ""
+
+
+def expect_none(findings: Iterable[str]) -> None:
+    """Fail with one finding a line, so that whoever reads it can go and mend each."""
+    found = sorted(findings)
+    assert not found, "\n" + "\n".join(found)

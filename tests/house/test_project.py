@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 
-from tests.house.source import ROOT, project_files
+from tests.house.source import ROOT, expect_none, project_files
 
 # Written so that the patterns do not find themselves.
 OF_ONE_MACHINE = re.compile(
@@ -16,23 +16,21 @@ TEXT = {".py", ".md", ".toml", ".txt", ".lock", ".cfg", ".ini", ".json", ".jsonl
 
 def test_no_file_names_one_persons_machine() -> None:
     """No path of a developer's disk and no address of a package index is in the project."""
-    found = [
+    expect_none(
         f"{path.relative_to(ROOT)}:{number}"
         for path in project_files()
         if path.suffix in TEXT
         for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)
         if OF_ONE_MACHINE.search(line)
-    ]
-    assert not found
+    )
 
 
 def test_the_lock_pins_every_package_by_hash() -> None:
     """Each requirement is an exact version with a hash, and the lock holds no address."""
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     entries = re.split(r"\n(?=\S)", text.strip())
-    assert not [
-        entry.splitlines()[0] for entry in entries if not re.match(r"[\w.-]+==\S+ .*--hash=sha256:", entry, re.DOTALL)
-    ]
+    pinned = re.compile(r"[\w.-]+==\S+ .*--hash=sha256:", re.DOTALL)
+    expect_none(entry.splitlines()[0] for entry in entries if not pinned.match(entry))
     assert "://" not in text
 
 
@@ -44,7 +42,7 @@ def test_the_lock_holds_what_the_project_asks_for() -> None:
         for line in [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
     }
     locked = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE))
-    assert not asked - locked
+    expect_none(asked - locked)
 
 
 def test_the_changelog_has_a_place_for_what_is_new() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tests.house.source import Module, dotted, source
+from tests.house.source import Module, dotted, expect_none, source
 
 ANY_HOMES = ("wire/", "emulator/")
 CATCH_ALL_HOMES = ("app/", "edge/", "emulator/server.py", "aws/send.py")
@@ -49,7 +49,7 @@ def _astray(module: Module) -> Iterator[str]:
 
 def test_small_libraries_stay_at_home() -> None:
     """Drivers, logging, clocks and randomness are imported only where they live."""
-    assert not [stray for m in source() for stray in _astray(m)]
+    expect_none(stray for m in source() for stray in _astray(m))
 
 
 def _calls(module: Module) -> Iterator[tuple[str, ast.Call]]:
@@ -64,38 +64,35 @@ def _is_one_of(call: str, names: tuple[str, ...]) -> bool:
 
 def test_only_the_step_and_the_clock_ask_for_the_time() -> None:
     """Time comes from the store's step or the Clock port, so that a jump of one clock can be tested and survived."""
-    asked = [
+    expect_none(
         f"{m.at(node)} calls {call}"
         for m in source()
         if not m.lives_in(CLOCK_HOMES)
         for call, node in _calls(m)
         if _is_one_of(call, CLOCK_CALLS)
-    ]
-    assert not asked
+    )
 
 
 def test_ids_and_jitter_come_from_the_step() -> None:
     """Nothing outside the store's step and the composition root draws ids or random numbers."""
-    drawn = [
+    expect_none(
         f"{m.at(node)} calls {call}"
         for m in source()
         if not m.lives_in(CHANCE_HOMES)
         for call, node in _calls(m)
         if _is_one_of(call, CHANCE_CALLS)
-    ]
-    assert not drawn
+    )
 
 
 def test_any_is_for_the_wire_only() -> None:
     """Outside wire/ and emulator/, whose data is untyped by nature, no value is of type Any."""
-    untyped = [
+    expect_none(
         m.at(node)
         for m in source()
         if not m.lives_in(ANY_HOMES)
         for node in ast.walk(m.tree)
         if (isinstance(node, ast.Name) and node.id == "Any") or (isinstance(node, ast.Attribute) and node.attr == "Any")
-    ]
-    assert not untyped
+    )
 
 
 def _catches_all(handler: ast.ExceptHandler) -> bool:
@@ -110,31 +107,29 @@ def _catches_all(handler: ast.ExceptHandler) -> bool:
 
 def test_only_the_loops_and_edges_catch_everything() -> None:
     """`except Exception` stands only in app/, at the doors' and the emulator's edge, and around the send call."""
-    caught = [
+    expect_none(
         m.at(node)
         for m in source()
         if not m.lives_in(CATCH_ALL_HOMES)
         for node in ast.walk(m.tree)
         if isinstance(node, ast.ExceptHandler) and _catches_all(node)
-    ]
-    assert not caught
+    )
 
 
 def test_core_has_an_inner_order() -> None:
     """Decisions depend on values and never on each other; values depend on values alone."""
-    crossed = [
+    expect_none(
         f"{m.at(node)} imports {name}"
         for m in source()
         if m.lives_in(["core/"])
         for name, node in m.imports()
         if name.startswith("tenantry.core.") and name.split(".")[2] not in VALUES
-    ]
-    assert not crossed
+    )
 
 
 def test_core_values_cannot_change() -> None:
     """Every dataclass in core is frozen and slotted."""
-    loose = [
+    expect_none(
         f"{m.at(node)} {node.name}"
         for m in source()
         if m.lives_in(["core/"])
@@ -142,8 +137,7 @@ def test_core_values_cannot_change() -> None:
         if isinstance(node, ast.ClassDef)
         for decorator in node.decorator_list
         if dotted(decorator).removesuffix("()").endswith("dataclass") and not _frozen_and_slotted(decorator)
-    ]
-    assert not loose
+    )
 
 
 def _frozen_and_slotted(decorator: ast.expr) -> bool:
@@ -157,7 +151,7 @@ def _frozen_and_slotted(decorator: ast.expr) -> bool:
 
 def test_the_edge_reaches_data_only_through_a_scope() -> None:
     """A door asks `store.of(tenant)` or `store.fleet(operator)`; no other call on a store can be written in edge/."""
-    unscoped = [
+    expect_none(
         f"{m.at(node)} uses {dotted(node)}"
         for m in source()
         if m.lives_in(["edge/"])
@@ -165,5 +159,4 @@ def test_the_edge_reaches_data_only_through_a_scope() -> None:
         if isinstance(node, ast.Attribute)
         and dotted(node.value).removesuffix("()").split(".")[-1].strip("_") == "store"
         and node.attr not in {"of", "fleet"}
-    ]
-    assert not unscoped
+    )

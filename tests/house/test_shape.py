@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from tests.house.source import Function, Module, dotted, source
+from tests.house.source import Function, Module, dotted, expect_none, source
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
@@ -14,19 +14,17 @@ NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "manager", "serv
 
 def test_modules_are_short() -> None:
     """No module has more than 400 lines: beyond that it holds a second concept."""
-    long = {m.place: lines for m in source() if (lines := m.text.count("\n")) > MODULE_LINES}
-    assert not long
+    expect_none(f"{m.place}: {lines} lines" for m in source() if (lines := m.text.count("\n")) > MODULE_LINES)
 
 
 def test_functions_are_short() -> None:
     """No function has more than 60 lines, docstring included."""
-    long = {
-        f"{m.at(f)} {f.name}": lines
+    expect_none(
+        f"{m.at(f)} {f.name}: {lines} lines"
         for m in source()
         for f, _ in m.functions()
         if (lines := (f.end_lineno or f.lineno) - f.lineno + 1) > FUNCTION_LINES
-    }
-    assert not long
+    )
 
 
 def _positional(function: Function, is_method: bool) -> int:
@@ -45,18 +43,17 @@ def test_functions_take_five_positional_parameters_at_most() -> None:
     self and cls do not count. Keyword-only parameters do not count either, since each call names them; nor do those of
     a click command, which click fills by name.
     """
-    wide = {
-        f"{m.at(f)} {f.name}": count
+    expect_none(
+        f"{m.at(f)} {f.name}: {count} positional parameters"
         for m in source()
         for f, is_method in m.functions()
         if (count := _positional(f, is_method)) > PARAMETERS and not (m.lives_in(["cli/"]) and _is_command(f))
-    }
-    assert not wide
+    )
 
 
 def test_names_say_what_is_inside() -> None:
     """No module or package is called by a word that fits anything."""
-    vague = [
+    expect_none(
         m.place
         for m in source()
         if any(
@@ -64,8 +61,7 @@ def test_names_say_what_is_inside() -> None:
             for part in m.place.removesuffix(".py").split("/")
             for word in part.split("_")
         )
-    ]
-    assert not vague
+    )
 
 
 def _unfinished(module: Module) -> list[str]:
@@ -77,4 +73,4 @@ def _unfinished(module: Module) -> list[str]:
 
 def test_nothing_is_left_for_later_in_the_source() -> None:
     """What is there works: no TODO, no FIXME, no NotImplementedError."""
-    assert not [place for m in source() for place in _unfinished(m)]
+    expect_none(place for m in source() for place in _unfinished(m))

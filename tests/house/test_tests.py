@@ -5,18 +5,17 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tests.house.source import Module, dotted, own_tests
+from tests.house.source import Module, dotted, expect_none, own_tests
 
 
 def test_every_test_states_a_promise() -> None:
     """The docstring of a test says what would be broken if it went red."""
-    silent = [
+    expect_none(
         f"{m.at(f)} {f.name}"
         for m in own_tests()
         for f, _ in m.functions()
         if f.name.startswith("test_") and len((ast.get_docstring(f) or "").split()) < 4
-    ]
-    assert not silent
+    )
 
 
 REPLACERS = {"patch", "patch.object", "monkeypatch.setattr"}
@@ -42,26 +41,24 @@ def _mocks(module: Module) -> Iterator[str]:
 
 def test_no_part_of_ours_is_mocked() -> None:
     """Ports have real adapters, so no test builds a mock or replaces a part of Tenantry."""
-    assert not [mock for m in own_tests() for mock in _mocks(m)]
+    expect_none(mock for m in own_tests() for mock in _mocks(m))
 
 
 def test_no_test_sleeps_on_the_wall_clock() -> None:
     """A test waits for a condition or moves a fixed clock; time.sleep makes it slow and flaky."""
-    asleep = [
+    expect_none(
         m.at(node)
         for m in own_tests()
         for node in ast.walk(m.tree)
         if isinstance(node, ast.Call) and dotted(node.func) == "time.sleep"
-    ]
-    assert not asleep
+    )
 
 
 def test_no_test_is_put_aside() -> None:
     """No test is marked as skipped or expected to fail: what cannot run says so where it is decided, loudly."""
-    aside = [
+    expect_none(
         m.at(node)
         for m in own_tests()
         for node in ast.walk(m.tree)
         if isinstance(node, ast.Attribute) and dotted(node) in {"pytest.mark.skip", "pytest.mark.xfail"}
-    ]
-    assert not aside
+    )
