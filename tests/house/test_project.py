@@ -25,6 +25,20 @@ def test_no_file_names_one_persons_machine() -> None:
     )
 
 
+NOT_IN_THE_PROJECT = re.compile(r"\bDES(?:IGN)\b(?!\.)|\bses-fa(?:cts)\b|\bSTY(?:LE)\.md|\breliabi(?:lity)\.md section")
+
+
+def test_no_file_leans_on_a_page_that_is_not_there() -> None:
+    """A reader can follow every reference: nothing points at notes that are not part of the project."""
+    expect_none(
+        f"{path.relative_to(ROOT)}:{number}: {match[0]}"
+        for path in project_files()
+        if path.suffix in TEXT
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)
+        if (match := NOT_IN_THE_PROJECT.search(line))
+    )
+
+
 def test_the_lock_pins_every_package_by_hash() -> None:
     """Each requirement is an exact version with a hash, and the lock holds no address."""
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8")

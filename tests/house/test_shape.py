@@ -1,4 +1,4 @@
-"""The shape of the source: sizes, names and parameters (STYLE, conventions)."""
+"""The shape of the source: sizes, names and parameters."""
 
 from __future__ import annotations
 
