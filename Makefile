@@ -42,8 +42,7 @@ check: setup
 	@echo "check: all good"
 
 lint:
-	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . || \
-		{ $(BIN)/ruff format --check . ; exit 1; }
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check .
 
 format: setup
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
