@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Tenantry needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 setup"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@if test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv; then \
+	@if test -x $(BIN)/uv || $(BIN)/python -m pip install -qq uv; then \
 		export VIRTUAL_ENV="$(CURDIR)/.venv"; \
 		$(BIN)/uv pip sync --quiet --require-hashes requirements.lock && \
 		$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .; \

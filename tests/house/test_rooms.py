@@ -160,3 +160,14 @@ def test_the_edge_reaches_data_only_through_a_scope() -> None:
         and dotted(node.value).removesuffix("()").split(".")[-1].strip("_") == "store"
         and node.attr not in {"of", "fleet"}
     )
+
+
+def test_decisions_and_codecs_have_no_colour() -> None:
+    """Nothing in core/ or wire/ is async: what does no I/O can be called, replayed and simulated from anywhere."""
+    expect_none(
+        m.at(node)
+        for m in source()
+        if m.lives_in(["core/", "wire/"])
+        for node in ast.walk(m.tree)
+        if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith)
+    )
