@@ -147,8 +147,8 @@ def _field(parts: list[str]) -> tuple[str, str, str]:
     if name in _ADDRESS_HEADERS and not match[2].isascii():
         raise _RefusedError(
             "header_not_ascii",
-            match[1],
-            f"Write {match[1]} in ASCII: encoded words for names, xn-- for domains. SES has no SMTPUTF8.",
+            name,
+            f"Write {name} in ASCII: encoded words for names, xn-- for domains. SES has no SMTPUTF8.",
         )
     return name, match[2].strip(" \t"), "\r\n".join(parts)
 
