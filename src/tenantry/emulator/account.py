@@ -1,0 +1,120 @@
+"""Owns one local SES account as a function: state + request + now -> state + answer + events.
+
+Leaves sockets, the clock and waiting to `emulator.server`. An operation is one method of a family, found by its name.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from botocore import xform_name
+
+from tenantry.emulator.errors import SesError, unsupported
+from tenantry.emulator.ledger import CallRecord
+from tenantry.emulator.operations_account import AccountOperations
+from tenantry.emulator.operations_identities import IdentityOperations
+from tenantry.emulator.operations_pools import PoolOperations
+from tenantry.emulator.operations_queue import QueueOperations
+from tenantry.emulator.operations_reputation import ReputationOperations
+from tenantry.emulator.operations_sending import SendingOperations
+from tenantry.emulator.operations_sets import ConfigurationSetOperations
+from tenantry.emulator.operations_tenants import TenantOperations
+from tenantry.emulator.options import Options
+from tenantry.emulator.state import Call, Params, Result
+from tenantry.wire.aws import Service, WireError, encode_error
+
+Operation = Callable[[Params, Call], Result]
+SENDS = frozenset({"SendEmail", "SendBulkEmail"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call of one operation, as the router read it."""
+
+    service: Service
+    operation: str
+    body: bytes = b""
+    uri: dict[str, str] | None = None
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back: status, headers, body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Account(
+    TenantOperations,
+    ConfigurationSetOperations,
+    IdentityOperations,
+    PoolOperations,
+    ReputationOperations,
+    AccountOperations,
+    SendingOperations,
+    QueueOperations,
+):
+    """An SES account with its event queue; not safe for threads, one caller at a time."""
+
+    def __init__(self, options: Options, now: float) -> None:
+        super().__init__(options, now)
+        self._operations: dict[str, Operation | None] = {}
+
+    def does(self, operation: str) -> bool:
+        """Is this operation one that the local SES answers?"""
+        return self._operation(operation) is not None
+
+    def call(self, request: Request, call: Call) -> Answer:
+        """Answer one request and write it into the ledger of calls (queue polling is not written down)."""
+        request_id = self.new_uuid()
+        params = request.service.decode(request.operation, request.body, request.uri, request.query)
+        try:
+            if isinstance(params, WireError):
+                raise SesError(params.code, params.message, params.status)
+            self._check_control_rate(request, call)
+            result = self.perform(request.operation, params, call)
+            answer = _success(request, result, request_id)
+            error = None
+        except SesError as refusal:
+            answer = Answer(*encode_error(refusal.code, refusal.message, refusal.status, request_id))
+            result, error = None, refusal.code
+        if request.service.is_rest:
+            detail = _detail(params, result) if request.operation in SENDS and isinstance(params, dict) else None
+            self.ledger.add_call(
+                CallRecord(call.now, request.operation, answer.status, call.key_id, request_id, error, detail)
+            )
+        return answer
+
+    def perform(self, operation: str, params: Params, call: Call) -> Result:
+        """Do one operation with decoded parameters, or raise SesError; a refused call changes nothing."""
+        method = self._operation(operation)
+        if method is None:
+            raise unsupported(operation)
+        return method(params, call)
+
+    def _operation(self, name: str) -> Operation | None:
+        if name not in self._operations:
+            self._operations[name] = getattr(self, xform_name(name), None)
+        return self._operations[name]
+
+    def _check_control_rate(self, request: Request, call: Call) -> None:
+        if request.service.is_rest and request.operation not in SENDS and not self.control_rate.take(1, call.now):
+            raise SesError("TooManyRequestsException", "Rate exceeded", 429)
+
+
+def _success(request: Request, result: Result, request_id: str) -> Answer:
+    kind = "application/json" if request.service.is_rest else "application/x-amz-json-1.0"
+    headers = {"content-type": kind, "x-amzn-requestid": request_id}
+    return Answer(200, headers, request.service.encode(request.operation, result))
+
+
+def _detail(params: dict[str, Any], result: Result) -> dict[str, Any]:
+    return {
+        "configuration_set": params.get("ConfigurationSetName"),
+        "tenant": params.get("TenantName"),
+        "tags": {tag["Name"]: tag["Value"] for tag in params.get("EmailTags", ())},
+        "message_id": result["MessageId"] if result else None,
+    }

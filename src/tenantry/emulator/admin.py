@@ -1,0 +1,207 @@
+"""Owns the admin API under `/_local/`: what was delivered, every call, the state, and changes at run time, as JSON.
+
+Leaves the record itself to `emulator.ledger`; it is no part of SES and needs no signature.
+"""
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import islice, takewhile
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from tenantry.emulator.account import Account
+from tenantry.emulator.errors import SesError
+from tenantry.emulator.ledger import CallRecord, MessageRecord
+from tenantry.emulator.mail import bare
+from tenantry.emulator.options import Options
+
+SHOWN = 100
+
+
+class Admin:
+    """The pages of one account."""
+
+    def __init__(self, account: Account, clock: Callable[[], float]) -> None:
+        self._account = account
+        self._clock = clock
+
+    def app(self) -> Starlette:
+        """Return the ASGI application."""
+        return Starlette(
+            routes=[
+                Route("/_local/health", self.health),
+                Route("/_local/messages", self.messages),
+                Route("/_local/calls", self.calls),
+                Route("/_local/state", self.state),
+                Route("/_local/identities/{name}", self.identity, methods=["POST"]),
+                Route("/_local/options", self.options, methods=["GET", "POST"]),
+            ]
+        )
+
+    async def health(self, request: Request) -> JSONResponse:
+        """Say that the server lives."""
+        return JSONResponse({"status": "ok", "now": self._clock()})
+
+    async def messages(self, request: Request) -> JSONResponse:
+        """List accepted messages, oldest first, the latest `limit` of those that match."""
+        ask, ledger = request.query_params, self._account.ledger
+        to = ask.get("to", "").lower()
+
+        def wanted(record: MessageRecord) -> bool:
+            return (
+                ask.get("tenant") in (None, record.tenant)
+                and ask.get("configuration_set") in (None, record.configuration_set)
+                and ask.get("message_id") in (None, record.message_id)
+                and (not to or any(bare(each).lower() == to for each, _ in record.outcomes))
+            )
+
+        try:
+            records = _latest(ledger.messages, wanted, request)
+        except ValueError as error:
+            return _refused(str(error))
+        return JSONResponse({"messages": [self._message(each) for each in records], "total": ledger.messages_total})
+
+    async def calls(self, request: Request) -> JSONResponse:
+        """List SES calls, oldest first, the latest `limit` of those that match."""
+        ask, ledger = request.query_params, self._account.ledger
+
+        def wanted(record: CallRecord) -> bool:
+            return (
+                ask.get("operation") in (None, record.operation)
+                and ask.get("status") in (None, str(record.status))
+                and ask.get("configuration_set") in (None, (record.detail or {}).get("configuration_set"))
+            )
+
+        try:
+            records = _latest(ledger.calls, wanted, request)
+        except ValueError as error:
+            return _refused(str(error))
+        return JSONResponse({"calls": [_call(each) for each in records], "total": ledger.calls_total})
+
+    async def state(self, request: Request) -> JSONResponse:
+        """Summarise what the account has."""
+        account, now = self._account, self._clock()
+        visible, flying = next(iter(account.queues.values())).depth(now)
+        return JSONResponse(
+            {
+                "account_id": account.options.account_id,
+                "region": account.options.region,
+                "topic_arn": account.options.topic_arn,
+                "sending_enabled": account.sending_enabled,
+                "sent_last_24_hours": account.day.total(now),
+                "messages": account.ledger.messages_total,
+                "calls": account.ledger.calls_total,
+                "queue": {"visible": visible, "in_flight": flying, "published": account.published},
+                "tenants": [
+                    {"name": each.name, "arn": each.arn, "status": account.entities[each.arn].aggregate,
+                     "resources": list(each.resources)}
+                    for each in account.tenants.values()
+                ],
+                "configuration_sets": [
+                    {"name": each.name, "sending_enabled": each.sending_enabled, "options": _plain(each.options),
+                     "event_destinations": list(each.destinations)}
+                    for each in account.sets.values()
+                ],
+                "identities": [{"name": each.name, "status": each.status_at(now)} for each in account.identities.values()],
+                "pools": [
+                    {"name": each.name, "scaling_mode": each.scaling_mode, "ips": each.ips}
+                    for each in account.pools.values()
+                ],
+            }
+        )  # fmt: skip
+
+    async def identity(self, request: Request) -> JSONResponse:
+        """Decide an identity's verification by hand: `{"status": "SUCCESS" | "PENDING" | "FAILED"}`."""
+        given = await _body(request)
+        try:
+            self._account.set_verification(request.path_params["name"], str(given.get("status")))
+        except SesError as error:
+            return _refused(error.message, error.status)
+        return JSONResponse({"name": request.path_params["name"], "status": given["status"]})
+
+    async def options(self, request: Request) -> JSONResponse:
+        """Show the options, or change rates, recipient rules and latency from now on."""
+        if request.method == "POST":
+            try:
+                self._account.configure(self._account.options.changed(await _body(request)))
+            except (ValueError, TypeError, AttributeError) as error:
+                return _refused(str(error))
+        return JSONResponse(_options(self._account.options))
+
+    def _message(self, record: MessageRecord) -> dict[str, Any]:
+        return {
+            "message_id": record.message_id,
+            "time": record.at,
+            "at": _iso(record.at),
+            "from": record.source,
+            "recipients": [each for each, _ in record.outcomes],
+            "to": record.to,
+            "cc": record.cc,
+            "bcc": record.bcc,
+            "subject": record.subject,
+            "configuration_set": record.configuration_set,
+            "tenant": record.tenant,
+            "tags": dict(record.tags),
+            "outcomes": dict(record.outcomes),
+            "content": _plain(self._account.ledger.content(record.message_id)),
+        }
+
+
+def _latest(records: Sequence[Any], wanted: Callable[[Any], bool], request: Request) -> list[Any]:
+    """Return the newest records that match, oldest of them first; raise ValueError for odd `since` or `limit`."""
+    since, limit = float(request.query_params.get("since", 0)), int(request.query_params.get("limit", SHOWN))
+    newest_first = takewhile(lambda record: record.at >= since, reversed(records))
+    return list(islice(filter(wanted, newest_first), limit))[::-1]
+
+
+def _call(record: CallRecord) -> dict[str, Any]:
+    return {
+        "operation": record.operation,
+        "time": record.at,
+        "at": _iso(record.at),
+        "status": record.status,
+        "error": record.error,
+        "key_id": record.key_id,
+        "request_id": record.request_id,
+        **(record.detail or {}),
+    }
+
+
+def _options(options: Options) -> dict[str, Any]:
+    return asdict(options)
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with its bytes as base64 and its times as text, as JSON wants it."""
+    match value:
+        case bytes():
+            return base64.b64encode(value).decode()
+        case datetime():
+            return value.isoformat()
+        case dict():
+            return {key: _plain(each) for key, each in value.items()}
+        case list():
+            return [_plain(each) for each in value]
+    return value
+
+
+def _refused(message: str, status: int = 400) -> JSONResponse:
+    return JSONResponse({"error": message}, status)
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    try:
+        value = await request.json()
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

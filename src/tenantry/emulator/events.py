@@ -1,0 +1,190 @@
+"""Owns the JSON of SES's event publishing and of the SNS notices around it.
+
+Leaves which events happen and when to `operations_sending`. Shapes follow the SES developer guide ("Examples of event
+data that Amazon SES publishes to Amazon SNS"): where its examples lack a field, it is absent here too.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from tenantry.emulator.mail import HEADERS_MAX_BYTES, Mail
+from tenantry.emulator.recipients import Fate
+from tenantry.wire.sns import Envelope, build
+
+SUBJECT = "Amazon SES Email Event Notification"
+TEST_MESSAGE = "Successfully validated SNS topic for Amazon SES event publishing."
+NOT_SIGNED = "TG9jYWwgU0VTIGRvZXMgbm90IHNpZ24u"  # base64 of "Local SES does not sign."
+MTA = "a8-77.smtp-out.amazonses.com"
+DELAY_EXPIRES_SECONDS = 50_400.0
+
+_BOUNCES = {
+    ("General", True): ("5.1.1", "smtp; 550 5.1.1 user unknown"),
+    ("Suppressed", True): (
+        "5.1.1",
+        "Amazon SES has suppressed sending to this address because it has a recent history of bouncing as an invalid address.",
+    ),
+    ("General", False): ("4.4.7", "smtp; 450 4.4.7 Message expired"),
+}
+
+
+def stamp(moment: float) -> str:
+    """Return a time as SES and SNS print it: UTC, milliseconds, Z."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+@dataclass(eq=False)
+class Sent:
+    """What the events of one accepted message share; it lives as long as they are unread."""
+
+    message_id: str
+    sent_at: float
+    mail: Mail
+    identity_arn: str
+    account_id: str
+    configuration_set: str | None
+    tenant: str | None
+    tags: Mapping[str, str]
+    auto_tags: Mapping[str, str]
+    outgoing_ip: str
+
+    @cached_property
+    def _plain_head(self) -> str:
+        head = {
+            "timestamp": stamp(self.sent_at),
+            "source": self.mail.source,
+            "sourceArn": self.identity_arn,
+            "sendingAccountId": self.account_id,
+            "messageId": self.message_id,
+            "destination": self.mail.recipients,
+        }
+        return json.dumps(head)[:-1]
+
+    @cached_property
+    def _head(self) -> str:
+        headers, truncated = _fitting(self.mail.headers)
+        common: dict[str, Any] = {"from": [self.mail.source]}
+        for name, values in (("replyTo", self.mail.reply_to), ("to", self.mail.to), ("cc", self.mail.cc)):
+            if values:
+                common[name] = values
+        common["messageId"] = self.message_id
+        if self.mail.subject is not None:
+            common["subject"] = self.mail.subject
+        rest = {"headersTruncated": truncated, "headers": headers, "commonHeaders": common}
+        return f"{self._plain_head}, {json.dumps(rest)[1:-1]}"
+
+    def mail_object(self, **more_tags: str) -> str:
+        """Return the JSON text of `mail` with all its tags (each an array)."""
+        tags = {name: [value] for name, value in {**self.auto_tags, **more_tags, **self.tags}.items()}
+        return f'{self._head}, "tags": {json.dumps(tags)}}}'
+
+    def plain_mail_object(self) -> str:
+        """Return `mail` as DeliveryDelay has it: no headers, and the configuration set as the only tag."""
+        tags = {"ses:configuration-set": [self.configuration_set]}
+        return f'{self._plain_head}, "headersTruncated": false, "tags": {json.dumps(tags)}}}'
+
+    @property
+    def tenant_tag(self) -> dict[str, str]:
+        """SES documents the tenant's tag on bounces and complaints only."""
+        return {"ses:tenant-name": self.tenant} if self.tenant else {}
+
+
+def _fitting(headers: Sequence[tuple[str, str]]) -> tuple[list[dict[str, str]], bool]:
+    shown, size = [], 0
+    for name, value in headers:
+        size += len(name) + len(value)
+        if size > HEADERS_MAX_BYTES:
+            return shown, True
+        shown.append({"name": name, "value": value})
+    return shown, False
+
+
+def send_event(sent: Sent) -> str:
+    """Return the event of an accepted message."""
+    return f'{{"eventType": "Send", "mail": {sent.mail_object()}, "send": {{}}}}'
+
+
+def reject_event(sent: Sent) -> str:
+    """Return the event of a message with a virus."""
+    return f'{{"eventType": "Reject", "mail": {sent.mail_object()}, "reject": {{"reason": "Bad content"}}}}'
+
+
+def delivery_event(sent: Sent, recipients: Sequence[str], at: float) -> str:
+    """Return the event of recipients whose servers took the message."""
+    detail = {
+        "timestamp": stamp(at),
+        "processingTimeMillis": max(1, round((at - sent.sent_at) * 1000)),
+        "recipients": recipients,
+        "smtpResponse": "250 2.6.0 Message received",
+        "reportingMTA": MTA,
+    }
+    mail = sent.mail_object(**{"ses:outgoing-ip": sent.outgoing_ip})
+    return f'{{"eventType": "Delivery", "mail": {mail}, "delivery": {json.dumps(detail)}}}'
+
+
+def bounce_event(sent: Sent, recipients: Sequence[str], fate: Fate, at: float, feedback_id: str) -> str:
+    """Return the event of recipients whose mail bounced for one reason."""
+    status, code = _BOUNCES[fate.sub_type, fate.is_permanent]
+    detail = {
+        "feedbackId": feedback_id,
+        "bounceType": "Permanent" if fate.is_permanent else "Transient",
+        "bounceSubType": fate.sub_type,
+        "bouncedRecipients": [
+            {"emailAddress": each, "action": "failed", "status": status, "diagnosticCode": code} for each in recipients
+        ],
+        "timestamp": stamp(at),
+        "reportingMTA": f"dsn; {MTA}",
+    }
+    return f'{{"eventType": "Bounce", "bounce": {json.dumps(detail)}, "mail": {sent.mail_object(**sent.tenant_tag)}}}'
+
+
+def complaint_event(sent: Sent, recipients: Sequence[str], at: float, feedback_id: str) -> str:
+    """Return the event of recipients who called the message abuse."""
+    detail = {
+        "feedbackId": feedback_id,
+        "complainedRecipients": [{"emailAddress": each} for each in recipients],
+        "timestamp": stamp(at),
+        "userAgent": "Amazon SES Mailbox Simulator",
+        "complaintFeedbackType": "abuse",
+        "arrivalDate": stamp(at),
+    }
+    return f'{{"eventType": "Complaint", "complaint": {json.dumps(detail)}, "mail": {sent.mail_object(**sent.tenant_tag)}}}'
+
+
+def delay_event(sent: Sent, recipients: Sequence[str], at: float) -> str:
+    """Return the event of recipients whose server cannot be reached for now."""
+    detail = {
+        "timestamp": stamp(at),
+        "delayType": "TransientCommunicationFailure",
+        "expirationTime": stamp(sent.sent_at + DELAY_EXPIRES_SECONDS),
+        "delayedRecipients": [
+            {
+                "emailAddress": each,
+                "status": "4.4.1",
+                "diagnosticCode": "smtp; 421 4.4.1 Unable to connect to remote host",
+            }
+            for each in recipients
+        ],
+    }
+    return (
+        f'{{"eventType": "DeliveryDelay", "mail": {sent.plain_mail_object()}, "deliveryDelay": {json.dumps(detail)}}}'
+    )
+
+
+def notice(message: str, topic_arn: str, message_id: str, at: float, subject: str | None = SUBJECT) -> str:
+    """Return an SNS Notification as it stands in the body of an SQS message."""
+    region = topic_arn.split(":")[3]
+    host = f"https://sns.{region}.amazonaws.com"
+    envelope = Envelope(
+        topic_arn=topic_arn,
+        message_id=message_id,
+        timestamp=stamp(at),
+        subject=subject,
+        signature=NOT_SIGNED,
+        signing_cert_url=f"{host}/SimpleNotificationService-local.pem",
+        unsubscribe_url=f"{host}/?Action=Unsubscribe&SubscriptionArn={topic_arn}:local",
+    )
+    return build(message, envelope)

@@ -1,0 +1,69 @@
+"""Owns the record of every call and every accepted message, bounded, for the admin API.
+
+Leaves their form as JSON to `emulator.admin`.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """One call as it arrived and was answered; `at` is epoch seconds with microseconds."""
+
+    at: float
+    operation: str
+    status: int
+    key_id: str
+    request_id: str
+    error: str | None = None
+    detail: Mapping[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class MessageRecord:
+    """One accepted message, without its content; `outcomes` pairs each recipient with its fate."""
+
+    message_id: str
+    at: float
+    source: str
+    to: list[str]
+    cc: list[str]
+    bcc: list[str]
+    subject: str | None
+    configuration_set: str | None
+    tenant: str | None
+    tags: Mapping[str, str]
+    outcomes: list[tuple[str, str]]
+
+
+class Ledger:
+    """The latest calls and messages; contents of messages are kept for fewer of them, because they are large."""
+
+    def __init__(self, records_max: int, contents_max: int) -> None:
+        self.calls: deque[CallRecord] = deque(maxlen=records_max)
+        self.messages: deque[MessageRecord] = deque(maxlen=records_max)
+        self.calls_total = 0
+        self.messages_total = 0
+        self._contents: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._contents_max = contents_max
+
+    def add_call(self, record: CallRecord) -> None:
+        """Append a call."""
+        self.calls.append(record)
+        self.calls_total += 1
+
+    def add_message(self, record: MessageRecord, content: Mapping[str, Any]) -> None:
+        """Append an accepted message with its SES Content."""
+        self.messages.append(record)
+        self.messages_total += 1
+        if self._contents_max:
+            if len(self._contents) >= self._contents_max:
+                self._contents.popitem(last=False)
+            self._contents[record.message_id] = content
+
+    def content(self, message_id: str) -> Mapping[str, Any] | None:
+        """Return a message's SES Content, or None if it is no longer kept."""
+        return self._contents.get(message_id)

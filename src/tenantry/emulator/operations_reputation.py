@@ -1,0 +1,64 @@
+"""Owns the operations on reputation entities: status set by the customer, and the policy.
+
+Leaves findings and automatic pauses out: nothing here changes a status by itself.
+"""
+
+from typing import Any
+
+from tenantry.emulator.errors import bad_request, not_found
+from tenantry.emulator.state import Call, Entity, Params, Result, State, page
+
+_POLICIES = ("none", "standard", "strict")
+
+
+class ReputationOperations(State):
+    """Read reputation entities and set their customer-managed status and policy."""
+
+    def get_reputation_entity(self, params: Params, call: Call) -> Result:
+        reference = params["ReputationEntityReference"]
+        if reference not in self.entities:
+            raise not_found(f"Reputation entity <{reference}> does not exist.")
+        return {"ReputationEntity": _shown(self.entities[reference])}
+
+    def list_reputation_entities(self, params: Params, call: Call) -> Result:
+        wanted = params.get("Filter", {})
+        prefix, status = wanted.get("ENTITY_REFERENCE_PREFIX", ""), wanted.get("SENDING_STATUS")
+        impact = wanted.get("REPUTATION_IMPACT")
+        names = (
+            each.arn
+            for each in self.entities.values()
+            if each.arn.startswith(prefix) and status in (None, each.aggregate) and impact is None
+        )
+        shown, token = page(names, params)
+        return {"ReputationEntities": [_shown(self.entities[arn]) for arn in shown], "NextToken": token}
+
+    def update_reputation_entity_customer_managed_status(self, params: Params, call: Call) -> Result:
+        entity = self._entity(params)
+        entity.customer_status, entity.changed_at = params["SendingStatus"], call.now
+        return None
+
+    def update_reputation_entity_policy(self, params: Params, call: Call) -> Result:
+        entity, policy = self._entity(params), params["ReputationEntityPolicy"]
+        prefix = f"arn:aws:ses:{self.options.region}:aws:reputation-policy/"
+        if not (policy.startswith(prefix) and policy.removeprefix(prefix) in _POLICIES):
+            raise bad_request(f"<{policy}> is no reputation policy; known are {prefix}{{{'|'.join(_POLICIES)}}}.")
+        entity.policy = policy
+        return None
+
+    def _entity(self, params: Params) -> Entity:
+        # The two updates model no NotFoundException.
+        reference = params["ReputationEntityReference"]
+        if reference not in self.entities:
+            raise bad_request(f"Reputation entity <{reference}> does not exist.")
+        return self.entities[reference]
+
+
+def _shown(entity: Entity) -> dict[str, Any]:
+    return {
+        "ReputationEntityReference": entity.arn,
+        "ReputationEntityType": "RESOURCE",
+        "ReputationManagementPolicy": entity.policy,
+        "CustomerManagedStatus": {"Status": entity.customer_status, "LastUpdatedTimestamp": entity.changed_at},
+        "AwsSesManagedStatus": {"Status": entity.aws_status, "LastUpdatedTimestamp": entity.changed_at},
+        "SendingStatusAggregate": entity.aggregate,
+    }

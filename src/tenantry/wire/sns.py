@@ -1,0 +1,108 @@
+"""Owns the SNS notice: the envelope around a message, its parsing, and the text that SNS signs.
+
+Leaves keys, certificates and fetching to others, and what the message says to its reader.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
+SIGNED_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
+    "SubscriptionConfirmation": _CONFIRMATION,
+    "UnsubscribeConfirmation": _CONFIRMATION,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A notice as it arrived; `event` is the message read as a JSON object, None for plain text (SES sends a test)."""
+
+    kind: str
+    message_id: str
+    topic_arn: str
+    message: str
+    timestamp: str
+    subject: str | None
+    event: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A body that is no SNS notice, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What the sender of a Notification knows; signature fields are given by whoever signs."""
+
+    topic_arn: str
+    message_id: str
+    timestamp: str
+    subject: str | None = None
+    signature: str = ""
+    signing_cert_url: str = ""
+    unsubscribe_url: str = ""
+
+
+def build(message: str, envelope: Envelope) -> str:
+    """Return the JSON text of a Notification around a message, in SNS's order of members."""
+    notice = {"Type": "Notification", "MessageId": envelope.message_id, "TopicArn": envelope.topic_arn}
+    if envelope.subject is not None:
+        notice["Subject"] = envelope.subject
+    notice |= {
+        "Message": message,
+        "Timestamp": envelope.timestamp,
+        "SignatureVersion": "1",
+        "Signature": envelope.signature,
+        "SigningCertURL": envelope.signing_cert_url,
+        "UnsubscribeURL": envelope.unsubscribe_url,
+    }
+    return json.dumps(notice)
+
+
+def parse(body: str | bytes) -> Notice | Malformed:
+    """Read a notice from the body of an SQS message or a web hook; a message that is plain text is no error."""
+    try:
+        raw = json.loads(body)
+    except (ValueError, RecursionError):
+        return Malformed("the body is not JSON")
+    if not isinstance(raw, dict):
+        return Malformed("the body is not a JSON object")
+    kind = raw.get("Type")
+    if kind not in SIGNED_FIELDS:
+        return Malformed("Type is not one of SNS's")
+    texts = [raw.get(name) for name in ("MessageId", "TopicArn", "Message", "Timestamp")]
+    if not all(isinstance(text, str) for text in texts):
+        return Malformed("MessageId, TopicArn, Message or Timestamp is missing")
+    message_id, topic_arn, message, timestamp = map(str, texts)
+    subject = raw.get("Subject")
+    return Notice(
+        kind=str(kind),
+        message_id=message_id,
+        topic_arn=topic_arn,
+        message=message,
+        timestamp=timestamp,
+        subject=subject if isinstance(subject, str) else None,
+        event=_object(message),
+    )
+
+
+def signed_text(notice: Mapping[str, str]) -> bytes:
+    """Return the exact bytes SNS signs for this notice (SNS guide: verifying the signatures of messages)."""
+    names = (name for name in SIGNED_FIELDS[notice["Type"]] if name in notice)
+    return "".join(f"{name}\n{notice[name]}\n" for name in names).encode()
+
+
+def _object(message: str) -> Mapping[str, Any] | None:
+    if not message.startswith("{"):
+        return None
+    try:
+        value = json.loads(message)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
