@@ -108,7 +108,9 @@ class Admin:
                      "event_destinations": list(each.destinations)}
                     for each in account.sets.values()
                 ],
-                "identities": [{"name": each.name, "status": each.status_at(now)} for each in account.identities.values()],
+                "identities": [
+                    {"name": each.name, "status": each.status_at(now)} for each in account.identities.values()
+                ],
                 "pools": [
                     {"name": each.name, "scaling_mode": each.scaling_mode, "ips": each.ips}
                     for each in account.pools.values()
@@ -192,7 +194,8 @@ def _plain(value: Any) -> Any:
             return {key: _plain(each) for key, each in value.items()}
         case list():
             return [_plain(each) for each in value]
-    return value
+        case _:
+            return value
 
 
 def _refused(message: str, status: int = 400) -> JSONResponse:

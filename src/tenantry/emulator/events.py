@@ -25,7 +25,8 @@ _BOUNCES = {
     ("General", True): ("5.1.1", "smtp; 550 5.1.1 user unknown"),
     ("Suppressed", True): (
         "5.1.1",
-        "Amazon SES has suppressed sending to this address because it has a recent history of bouncing as an invalid address.",
+        "Amazon SES has suppressed sending to this address because it has a recent history of bouncing"
+        " as an invalid address.",
     ),
     ("General", False): ("4.4.7", "smtp; 450 4.4.7 Message expired"),
 }
@@ -67,9 +68,8 @@ class Sent:
     def _head(self) -> str:
         headers, truncated = _fitting(self.mail.headers)
         common: dict[str, Any] = {"from": [self.mail.source]}
-        for name, values in (("replyTo", self.mail.reply_to), ("to", self.mail.to), ("cc", self.mail.cc)):
-            if values:
-                common[name] = values
+        addresses = {"replyTo": self.mail.reply_to, "to": self.mail.to, "cc": self.mail.cc}
+        common |= {name: values for name, values in addresses.items() if values}
         common["messageId"] = self.message_id
         if self.mail.subject is not None:
             common["subject"] = self.mail.subject
@@ -93,7 +93,8 @@ class Sent:
 
 
 def _fitting(headers: Sequence[tuple[str, str]]) -> tuple[list[dict[str, str]], bool]:
-    shown, size = [], 0
+    shown: list[dict[str, str]] = []
+    size = 0
     for name, value in headers:
         size += len(name) + len(value)
         if size > HEADERS_MAX_BYTES:
@@ -151,7 +152,8 @@ def complaint_event(sent: Sent, recipients: Sequence[str], at: float, feedback_i
         "complaintFeedbackType": "abuse",
         "arrivalDate": stamp(at),
     }
-    return f'{{"eventType": "Complaint", "complaint": {json.dumps(detail)}, "mail": {sent.mail_object(**sent.tenant_tag)}}}'
+    mail = sent.mail_object(**sent.tenant_tag)
+    return f'{{"eventType": "Complaint", "complaint": {json.dumps(detail)}, "mail": {mail}}}'
 
 
 def delay_event(sent: Sent, recipients: Sequence[str], at: float) -> str:

@@ -13,7 +13,7 @@ from typing import Self
 
 from tenantry.emulator.account import Account
 from tenantry.emulator.options import Options
-from tenantry.emulator.server import create_app, listen, server_of, url_of
+from tenantry.emulator.server import Server, create_app, listen, url_of
 
 START_SECONDS = 10.0
 
@@ -29,7 +29,7 @@ class Local:
         self.url = url_of(self._sock)
         self._app = create_app(options or Options(), clock)
         self.account: Account = self._app.account
-        self._server = server_of(self._app)
+        self._server = Server(self._app)
         self._ready = threading.Event()
         self._server.on_ready = self._ready.set
         self._thread = threading.Thread(target=self._server.run, args=([self._sock],), name="local-ses", daemon=True)
@@ -50,7 +50,6 @@ class Local:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Stop and wait until it has stopped."""
         self._server.should_exit = True
-        self._server.force_exit = True
         self._thread.join(START_SECONDS)
         self._sock.close()
 

@@ -1,6 +1,6 @@
 """Owns the operations on email identities: verification, DKIM, MAIL FROM, default configuration set.
 
-Leaves whether a sender is covered by an identity to `operations_sending`; DNS is never asked, verification is by setting.
+Leaves whether a sender is covered to `operations_sending`; DNS is never asked, verification is by setting.
 """
 
 import re

@@ -15,7 +15,7 @@ class RecipientRule:
     """What happens to mail for one recipient domain (`*`: every domain without a rule of its own).
 
     Fractions are of recipients and drawn by the account's seed; `bounce` is hard, `soft_bounce` transient,
-    `complaint` is of what was delivered, `defer` reports a DeliveryDelay first, `delay_seconds` comes before each report.
+    `complaint` is of what was delivered, `defer` reports a DeliveryDelay first, `delay_seconds` precedes each report.
     """
 
     domain: str
@@ -36,7 +36,7 @@ class RecipientRule:
 
     @classmethod
     def from_text(cls, text: str) -> "RecipientRule":
-        """Read a flag such as `rotten.example:bounce=0.3,complaint=0.01,delay=0.2`; raise ValueError with what is wrong."""
+        """Read a flag such as `rotten.example:bounce=0.3,complaint=0.01,delay=0.2`; ValueError says what is wrong."""
         domain, _, settings = text.partition(":")
         given: dict[str, float] = {}
         for setting in filter(None, settings.split(",")):
@@ -107,7 +107,7 @@ class Options:
         return f"arn:aws:ses:{self.region}:{self.account_id}:{kind}/{name}"
 
     def changed(self, given: Mapping[str, Any]) -> "Options":
-        """Return these options with what the admin API gives; raise ValueError for a name or value that does not fit."""
+        """Return these options with what the admin API gives; ValueError says which name or value does not fit."""
         values = dict(given)
         if unknown := values.keys() - CHANGEABLE:
             raise ValueError(

@@ -48,6 +48,7 @@ class LocalSes:
         self._admin = Admin(self.account, clock).app()
         self._arrived = asyncio.Event()
         self._scheduled = asyncio.Event()
+        self._is_closing = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -103,13 +104,18 @@ class LocalSes:
             left = waited_until - time.monotonic()
             if left > 0 and queue is not None and (back_at := queue.next_visible_at()) is not None:
                 left = min(left, max(0.001, back_at - self._clock()))
-            if left <= 0:
+            if left <= 0 or self._is_closing:
                 return self.account.call(request, _at(call, self._clock()))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), left)
             answer = self.account.call(request, _at(call, self._clock()))
             if answer.body != b"{}":
                 return answer
+
+    def close(self) -> None:
+        """Answer the long polls that wait, and let none wait any more."""
+        self._is_closing = True
+        self._wake()
 
     def _wake(self) -> None:
         """Wake long polls, and the pump if an event waits for its time; both look again at the state themselves."""
@@ -151,9 +157,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that says when it is ready."""
+    """A uvicorn server that says when it is ready, and lets long polls go before it stops."""
 
-    on_ready: Callable[[], None] | None = None
+    def __init__(self, app: LocalSes) -> None:
+        config = uvicorn.Config(app, lifespan="on", access_log=False, log_level="warning", timeout_keep_alive=75)
+        super().__init__(config)
+        self._app = app
+        self.on_ready: Callable[[], None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then tell whoever waits."""
@@ -161,16 +171,16 @@ class Server(uvicorn.Server):
         if self.on_ready:
             self.on_ready()
 
-
-def server_of(app: LocalSes) -> Server:
-    """Return the server that runs a local SES."""
-    return Server(uvicorn.Config(app, lifespan="on", access_log=False, log_level="warning", timeout_keep_alive=75))
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop, without waiting for the end of long polls."""
+        self._app.close()
+        await super().shutdown(sockets)
 
 
 def serve(options: Options, port: int, host: str = "127.0.0.1", on_ready: Callable[[str], None] | None = None) -> None:
     """Run a local SES until it is interrupted; `on_ready` gets its URL once it accepts calls."""
     sock = listen(host, port)
-    server = server_of(create_app(options))
+    server = Server(create_app(options))
     if on_ready:
         url = url_of(sock)
         server.on_ready = lambda: on_ready(url)

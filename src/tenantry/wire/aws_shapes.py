@@ -200,7 +200,7 @@ def _blob(value: Any, path: str) -> bytes:
 
 
 def query_value(shape: Shape, texts: list[str]) -> Any:
-    """Return query texts as the JSON value that the shape's reader expects; odd text is left for the reader to refuse."""
+    """Return query texts as the JSON value that the shape's reader expects; it is the reader that refuses odd text."""
     if isinstance(shape, ListShape):
         return [query_value(shape.member, [text]) for text in texts]
     text = texts[-1]
