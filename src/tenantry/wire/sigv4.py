@@ -24,8 +24,8 @@ _AUTHORIZATION = re.compile(
     r"Credential=([\x21-\x2b\x2d\x2e\x30-\x7e]{1,128})/([0-9]{8})/([A-Za-z0-9-]{1,64})/([A-Za-z0-9-]{1,64})/aws4_request"
     r"[ \t]*,[ \t]*SignedHeaders=([a-z0-9_.;-]+)[ \t]*,[ \t]*Signature=([0-9a-f]{64})[ \t]*"
 )
-_STAMP = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
-_ONE_ONLY = frozenset({b"host", b"x-amz-date", b"authorization", b"x-amz-content-sha256", b"x-amz-security-token"})
+_STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+_ONE_ONLY = frozenset({b"host", b"x-amz-date", b"x-amz-content-sha256", b"x-amz-security-token"})
 
 
 class ProblemKind(StrEnum):
@@ -236,7 +236,7 @@ def verify(
     credential = credential_of(request)
     if isinstance(credential, Problem):
         return credential
-    headers = _joined(request.headers)
+    headers = _joined(request, credential.signed_headers)
     if isinstance(headers, Problem):
         return headers
     stamp = headers.get("x-amz-date", "")
@@ -260,11 +260,14 @@ def _incomplete(message: str) -> Problem:
     return Problem(ProblemKind.INCOMPLETE, message)
 
 
-def _joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str] | Problem:
-    """Return each header's canonical value: inner white space collapsed, repeated headers joined in their order."""
+def _joined(request: SignedRequest, names: Sequence[str]) -> dict[str, str] | Problem:
+    """Return what is signed and the payload's digest in canonical form, repeated headers joined in their order."""
+    wanted = {name.encode("ascii") for name in names} | {b"x-amz-content-sha256"}
     joined: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1"), " ".join(raw_value.decode("utf-8", "replace").split())
+    for raw_name, raw_value in request.headers:
+        if raw_name not in wanted:
+            continue
+        name, value = raw_name.decode("ascii"), " ".join(raw_value.decode("utf-8", "replace").split())
         if name not in joined:
             joined[name] = value
         elif raw_name in _ONE_ONLY:
@@ -288,12 +291,8 @@ def _shape_problem(credential: Credential, headers: dict[str, str], service: str
 
 
 def _time_problem(credential: Credential, stamp: str, now: datetime, skew_seconds: int) -> Problem | None:
-    match = _STAMP.fullmatch(stamp)
-    if not match:
-        return _incomplete("'X-Amz-Date' must be a time like 20260131T235959Z.")
-    try:
-        signed_at = datetime(*(int(part) for part in match.groups()), tzinfo=UTC)  # type: ignore[arg-type, misc]
-    except ValueError:
+    signed_at = _read_stamp(stamp)
+    if signed_at is None:
         return _incomplete("'X-Amz-Date' must be a time like 20260131T235959Z.")
     if credential.date != stamp[:8]:
         return Problem(
@@ -301,12 +300,22 @@ def _time_problem(credential: Credential, stamp: str, now: datetime, skew_second
             f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP:"
             f" '{credential.date}' != '{stamp[:8]}', from '{stamp}'.",
         )
-    skew = timedelta(seconds=skew_seconds)
-    if signed_at < now - skew:
+    ahead_seconds = (signed_at - now).total_seconds()
+    if ahead_seconds < -skew_seconds:
         return _skewed(f"Signature expired: {stamp} is now earlier than", now, -skew_seconds)
-    if signed_at > now + skew:
+    if ahead_seconds > skew_seconds:
         return _skewed(f"Signature not yet current: {stamp} is still later than", now, skew_seconds)
     return None
+
+
+@lru_cache(maxsize=1024)
+def _read_stamp(stamp: str) -> datetime | None:
+    if not _STAMP.fullmatch(stamp):
+        return None
+    try:
+        return datetime.fromisoformat(stamp)
+    except ValueError:
+        return None
 
 
 def _skewed(lead: str, now: datetime, seconds: int) -> Problem:
