@@ -9,7 +9,7 @@ from tests.house.source import Module, dotted, expect_none, source
 
 ANY_HOMES = ("wire/", "emulator/")
 CATCH_ALL_HOMES = ("app/", "edge/", "emulator/server.py", "aws/send.py")
-CLOCK_HOMES = ("app/clock.py", "emulator/server.py")
+CLOCK_HOMES = ("app/clock.py", "emulator/server.py", "emulator/local.py")
 CHANCE_HOMES = ("store/", "app/", "emulator/server.py")
 LOG_HOMES = ("app/", "emulator/server.py")
 
