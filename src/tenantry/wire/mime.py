@@ -30,7 +30,8 @@ _ADDRESS_HEADERS = frozenset({"from", "sender", "reply-to", "to", "cc", "bcc", "
 _REFUSED = frozenset({"resent-from", "resent-sender", "resent-to", "resent-cc", "resent-bcc", "resent-reply-to"})
 
 _END_OF_HEADERS = re.compile(rb"\n\r?\n")
-_FIELD = re.compile(r"([!-9;-~]{1,126}):(.*)", re.DOTALL)
+_NAME = re.compile(r"[!-9;-~]{1,126}")
+_CLEAN_BYTES = bytes([0x09, 0x0A, *range(0x20, 0x7F)])
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _EMPTY_GROUP = re.compile(r"[A-Za-z0-9 _-]+:[ \t]*;[ \t]*")
 _WORD_CHARSETS = re.compile(
@@ -110,12 +111,7 @@ def _split(raw: bytes) -> tuple[bytes, bytes]:
 
 def _fields(block: bytes) -> list[tuple[str, str, str]]:
     """Return each header as lower-case name, unfolded value, and text as it will be sent (without the last CRLF)."""
-    try:
-        lines = block.decode("utf-8").split("\n")
-    except UnicodeDecodeError:
-        raise _RefusedError(
-            "header_not_utf8", "headers", "Write headers in ASCII or UTF-8, or as encoded words (RFC 2047)."
-        ) from None
+    lines = _text(block).split("\n")
     folded: list[list[str]] = []
     for line in lines:
         _check_line(line)
@@ -130,27 +126,40 @@ def _fields(block: bytes) -> list[tuple[str, str, str]]:
     return [_field(parts) for parts in folded]
 
 
-def _check_line(line: str) -> None:
-    if found := _UNFIT.search(line):
+def _text(block: bytes) -> str:
+    """Return the header block as text without control characters, or refuse it."""
+    if not block.translate(None, _CLEAN_BYTES):
+        return block.decode("ascii")
+    try:
+        text = block.decode("utf-8")
+    except UnicodeDecodeError:
+        raise _RefusedError(
+            "header_not_utf8", "headers", "Write headers in ASCII or UTF-8, or as encoded words (RFC 2047)."
+        ) from None
+    if found := _UNFIT.search(text):
         raise _RefusedError(
             "header_control_character", "headers", f"Remove the character U+{ord(found[0]):04X} from the headers."
         )
+    return text
+
+
+def _check_line(line: str) -> None:
     if len(line) > LINE_BYTES_MAX or (not line.isascii() and len(line.encode()) > LINE_BYTES_MAX):
         raise _RefusedError("line_too_long", "headers", f"Fold header lines at {LINE_BYTES_MAX} bytes at most.")
 
 
 def _field(parts: list[str]) -> tuple[str, str, str]:
-    match = _FIELD.fullmatch("".join(parts))
-    if not match:
+    name, colon, value = "".join(parts).partition(":")
+    if not colon or not _NAME.fullmatch(name):
         raise _RefusedError("header_malformed", "headers", f"Write headers as Name: value, not as {parts[0][:40]!a}.")
-    name = match[1].lower()
-    if name in _ADDRESS_HEADERS and not match[2].isascii():
+    name = name.lower()
+    if name in _ADDRESS_HEADERS and not value.isascii():
         raise _RefusedError(
             "header_not_ascii",
             name,
             f"Write {name} in ASCII: encoded words for names, xn-- for domains. SES has no SMTPUTF8.",
         )
-    return name, match[2].strip(" \t"), "\r\n".join(parts)
+    return name, value.strip(" \t"), "\r\n".join(parts)
 
 
 def _sorted_out(fields: list[tuple[str, str, str]]) -> tuple[list[tuple[str, str, str]], dict[str, str]]:
@@ -259,7 +268,8 @@ def shown_subject(value: str) -> str:
             text = "".join(_decoded(part, charset) for part, charset in decode_header(value))
         except (MessageError, ValueError):
             text = value
-    text = "".join(character if character.isprintable() else " " for character in text)
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else " " for character in text)
     return text.strip()[:SUBJECT_CHARS_MAX]
 
 

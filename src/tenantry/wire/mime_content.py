@@ -39,6 +39,7 @@ _MEDIA_TYPE = re.compile(
     r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(?:; ?[A-Za-z0-9_.-]+=(?:[A-Za-z0-9!#$&^_.+-]+|\"[A-Za-z0-9 _.-]*\"))*"
 )
 _CONTENT_ID = re.compile(r"[!-;=?-~]{1,78}")
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # One line of text: no controls, no line or paragraph separators, no half characters.
 _UNFIT_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UNFIT_BODY = re.compile("[\x00\ud800-\udfff]")
@@ -76,7 +77,7 @@ def simple_content(mail: Composed) -> bytes | MimeProblem:
         message["Headers"] = [{"Name": name, "Value": value} for name, value in mail.headers.items()]
     if mail.attachments:
         message["Attachments"] = [_attachment(attachment) for attachment in mail.attachments]
-    content = json.dumps({"Simple": message}, ensure_ascii=False, separators=(",", ":")).encode()
+    content = _json({"Simple": message}).encode()
     if len(content) > CONTENT_BYTES_MAX:
         return _too_large("attachments" if mail.attachments else "html")
     return content
@@ -112,14 +113,17 @@ def _problems(mail: Composed) -> Iterator[MimeProblem]:
     if mail.text is None and mail.html is None:
         yield MimeProblem("body_missing", "text", "Give a text body, an HTML body, or both.")
     for name, text in (("text", mail.text), ("html", mail.html)):
-        if text is not None and (found := _UNFIT_BODY.search(text)):
+        # Most bodies are plain ASCII, where a search for NUL tells all.
+        if text is None or (text.isascii() and "\x00" not in text):
+            continue
+        if found := _UNFIT_BODY.search(text):
             yield _unfit(name, found[0])
     yield from _header_problems(mail.headers)
     yield from _attachment_problems(mail.attachments)
 
 
 def _line_problems(name: str, text: str) -> Iterator[MimeProblem]:
-    if found := _UNFIT_LINE.search(text):
+    if not text.isprintable() and (found := _UNFIT_LINE.search(text)):
         yield _unfit(name, found[0])
 
 
