@@ -70,7 +70,9 @@ def test_the_signer_equals_botocore(
     oracle = botocore_signed(
         method, f"{path}?{query}" if query else path, body, {"Content-Type": "application/json"}, at, token
     )
-    ours = Signer(KEY, SECRET, REGION, "ses", token).headers(method, path, query, HOST, body, at, "application/json")
+    ours = Signer(KEY, SECRET, REGION, "ses", token).headers(
+        method, path, query, HOST, body, now=at, content_type="application/json"
+    )
     assert ours["authorization"] == oracle.headers["Authorization"]
     assert ours["x-amz-date"] == oracle.headers["X-Amz-Date"]
     assert ours.get("x-amz-security-token") == oracle.headers.get("X-Amz-Security-Token")
@@ -78,7 +80,9 @@ def test_the_signer_equals_botocore(
 
 def test_the_signer_signs_without_a_content_type() -> None:
     """A call without a body sends no content type and signs none."""
-    ours = Signer(KEY, SECRET, REGION, "ses").headers("GET", "/v2/email/account", "", HOST, b"", NOW, "")
+    ours = Signer(KEY, SECRET, REGION, "ses").headers(
+        "GET", "/v2/email/account", "", HOST, b"", now=NOW, content_type=""
+    )
     assert ours["authorization"] == botocore_signed("GET", "/v2/email/account", b"", {}).headers["Authorization"]
     assert "content-type" not in ours
 
@@ -90,14 +94,16 @@ def test_the_signer_follows_the_clock_over_midnight() -> None:
     for seconds in (-1, 0, -1, 777_600):
         at = midnight + timedelta(seconds=seconds)
         oracle = botocore_signed("POST", "/v2/email/x", b"b", {"Content-Type": "a/b"}, at)
-        ours = signer.headers("POST", "/v2/email/x", "", HOST, b"b", at, "a/b")
+        ours = signer.headers("POST", "/v2/email/x", "", HOST, b"b", now=at, content_type="a/b")
         assert ours["authorization"] == oracle.headers["Authorization"]
 
 
 def test_the_signer_refuses_a_time_without_zone() -> None:
     """A naive time is a bug that raises at once, never a signature an hour off."""
     with pytest.raises(ValueError, match="zone"):
-        Signer(KEY, SECRET, REGION, "ses").headers("GET", "/", "", HOST, b"", NOW.replace(tzinfo=None), "")
+        Signer(KEY, SECRET, REGION, "ses").headers(
+            "GET", "/", "", HOST, b"", now=NOW.replace(tzinfo=None), content_type=""
+        )
 
 
 @settings(max_examples=200, deadline=None)
@@ -116,7 +122,7 @@ def test_what_botocore_signs_is_believed(method: str, path: str, query: str, bod
 @given(methods, paths, queries, bodies)
 def test_our_own_signature_is_believed(method: str, path: str, query: str, body: bytes) -> None:
     """Signer and verifier are two sides of one rule."""
-    sent = Signer(KEY, SECRET, REGION, "sqs").headers(method, path, query, HOST, body, NOW, "a/b; c=d")
+    sent = Signer(KEY, SECRET, REGION, "sqs").headers(method, path, query, HOST, body, now=NOW, content_type="a/b; c=d")
     headers = [(b"host", HOST.encode()), *((n.encode(), v.encode()) for n, v in sent.items())]
     request = SignedRequest(method, path.encode(), query.encode(), headers, body)
     assert verify(request, SECRET, NOW, service="sqs") is None

@@ -165,7 +165,7 @@ class Signer:
         self._stamp, self._scope, self._key = "", "", b""
 
     def headers(
-        self, method: str, url_path: str, query: str, host: str, body: bytes, now: datetime, content_type: str
+        self, method: str, url_path: str, query: str, host: str, body: bytes, *, now: datetime, content_type: str
     ) -> dict[str, str]:
         """Return the headers to send with a request, its Authorization among them.
 
