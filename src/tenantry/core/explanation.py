@@ -1,0 +1,238 @@
+"""Owns the answer to "why is it waiting, why was it stopped": sentences made of what people can look up themselves.
+
+Leaves reading the views to the edge, and the words for a verdict's numbers to `policy`, which wrote them down with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tenantry.core.event import Fact
+from tenantry.core.ids import Id, PauseId, VerdictId
+from tenantry.core.message import MessageState
+from tenantry.core.pause import Author, Pause, PauseState, ScopeId
+from tenantry.core.reading import MessageView, ReputationView, StreamWaits, VerdictView
+from tenantry.core.tenant import Identity, IdentityStatus, Stream, Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why something is as it is: one sentence, then the sentences that support it, and the ids to look at next."""
+
+    id: Id
+    kind: str
+    summary: str
+    sentences: tuple[str, ...]
+    see: tuple[Id, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a thing's explanation draws on: its stream, the open pauses on its way, and the verdicts behind them."""
+
+    stream: Stream
+    pauses: tuple[Pause, ...]
+    verdicts: Mapping[VerdictId, VerdictView]
+
+
+def route_pauses(stream: Stream, pauses: Iterable[Pause]) -> tuple[Pause, ...]:
+    """Return the open pauses that stop this stream, oldest first."""
+    scopes: set[ScopeId] = {stream.id, stream.tenant_id, stream.pool_id, stream.cell_id}
+    here = (pause for pause in pauses if pause.ended_at is None and pause.scope_id in scopes)
+    return tuple(sorted(here, key=lambda pause: pause.opened_at))
+
+
+def explain_message(message: MessageView, around: Surroundings) -> Explanation:
+    """Say where a message is, why it is there, and what became of each recipient that did not simply get it."""
+    summary, sentences, see = _place(message, around)
+    if message.possible_duplicate:
+        sentences = (*sentences, "It was sent again after an unknown outcome, so a recipient may have it twice.")
+    sentences = (*sentences, *_recipients(message))
+    return Explanation(message.id, "message", summary, sentences, (message.stream_id, *see))
+
+
+def explain_stream(around: Surroundings, reputation: ReputationView, waits: StreamWaits | None) -> Explanation:
+    """Say whether a stream's mail flows, how fast, what is waiting, and what its reputation amounts to."""
+    stream = around.stream
+    limit = _limit(stream)
+    if around.pauses:
+        summary = f"Stream {stream.name} is stopped: {_stop(around.pauses[0])}."
+    elif stream.provisioned_at is None:
+        summary = f"Stream {stream.name} does not send yet: SES does not have its configuration set so far."
+    else:
+        summary = f"Stream {stream.name} sends{f', {limit}' if limit else ''}."
+    sentences = [*_stops(around), *_counts(reputation)]
+    if limit and around.pauses:
+        sentences.append(f"Once it may send again, it does so {limit}.")
+    if waits and waits.oldest_waiting_at:
+        count = waits.states.get(MessageState.WAITING, 0)
+        sentences.append(f"{count:,} recipients wait, the first since {_time(waits.oldest_waiting_at)}.")
+    return Explanation(stream.id, "stream", summary, tuple(sentences), _pause_ids(around.pauses))
+
+
+def explain_pause(pause: Pause, verdict: VerdictView | None) -> Explanation:
+    """Say who stopped what and why, how far the stop holds, and how it ends."""
+    who = "The guard" if pause.author is Author.GUARD else "An operator"
+    state = {
+        PauseState.OPENING: "Claims that are older may still be on their way to SES; nothing new is claimed.",
+        PauseState.LOCAL: "Nothing is claimed for it any more; SES has not confirmed its own stop yet.",
+        PauseState.FENCED: "Nothing is claimed for it any more, and SES refuses it too.",
+        PauseState.ENDED: f"It ended at {_time(pause.ended_at)}: {pause.end_reason or 'no reason was given'}.",
+    }[pause.state]
+    sentences = [f"The reason: {pause.reason}", state]
+    if verdict:
+        sentences.insert(1, verdict.words)
+    if pause.state is not PauseState.ENDED:
+        sentences.append(
+            "It ends when an operator ends it and says why; its mail is kept meanwhile, and goes out on a ramp after."
+            if pause.author is Author.GUARD
+            else "It ends when an operator ends it; its mail is kept meanwhile."
+        )
+    summary = f"{who} stopped the {pause.scope_kind} at {_time(pause.opened_at)}."
+    see: tuple[Id, ...] = (pause.scope_id, pause.verdict_id) if pause.verdict_id else (pause.scope_id,)
+    return Explanation(pause.id, "pause", summary, tuple(sentences), see)
+
+
+def explain_verdict(verdict: VerdictView, pause: Pause | None) -> Explanation:
+    """Say what was counted, against which line, and what followed."""
+    end = verdict.block_start + verdict.block_size
+    sentences = [
+        verdict.words,
+        f"Counted: the mail from recipient {verdict.block_start + 1:,} to {end:,} of cohort {verdict.cohort}, of which"
+        f" {verdict.n:,} were handed over by then. What SES has not reported yet counts as good.",
+    ]
+    if pause:
+        sentences.append(f"It led to the pause that was opened at {_time(pause.opened_at)} and is {pause.state}.")
+    elif verdict.acted_at is None:
+        sentences.append("Nobody has acted on it yet.")
+    summary = f"At {_time(verdict.at)} the stream's {verdict.kind} rate called for: {verdict.action}."
+    see: tuple[Id, ...] = (verdict.stream_id, pause.id) if pause else (verdict.stream_id,)
+    return Explanation(verdict.id, "verdict", summary, tuple(sentences), see)
+
+
+def explain_tenant(
+    tenant: Tenant, streams: Sequence[Stream], identities: Sequence[Identity], pauses: Sequence[Pause]
+) -> Explanation:
+    """Say which of a tenant's streams send and which do not, and which identities cannot be used yet."""
+    sentences: list[str] = []
+    stopped: list[Pause] = []
+    for stream in streams:
+        here = route_pauses(stream, pauses)
+        stopped += here
+        if here:
+            sentences.append(f"Stream {stream.name} is stopped: {_stop(here[0])}.")
+        elif stream.provisioned_at is None:
+            sentences.append(f"Stream {stream.name} does not send yet: SES does not have its configuration set so far.")
+        else:
+            limit = _limit(stream)
+            sentences.append(f"Stream {stream.name} sends{f', {limit}' if limit else ''}.")
+    sentences += [
+        f"Identity {identity.name} is {identity.status}: it cannot be sent from until SES sees its records."
+        for identity in identities
+        if identity.status is not IdentityStatus.VERIFIED
+    ]
+    held = sum(1 for stream in streams if route_pauses(stream, pauses) or stream.provisioned_at is None)
+    summary = f"{len(streams) - held} of {len(streams)} streams of {tenant.name} can send."
+    return Explanation(tenant.id, "tenant", summary, tuple(sentences), _pause_ids(stopped))
+
+
+# ---- sentences
+
+
+def _place(message: MessageView, around: Surroundings) -> tuple[str, tuple[str, ...], tuple[Id, ...]]:
+    match message.state:
+        case MessageState.WAITING:
+            return _waiting(message, around)
+        case MessageState.CLAIMED:
+            return "It is on its way to SES.", (), ()
+        case MessageState.HANDED:
+            return "SES took it.", (), ()
+        case MessageState.UNKNOWN:
+            why = (
+                f"The last attempt ended without an answer: {message.reason or 'no reason is known'}.",
+                "An event of SES with the attempt's tag settles it. It is not sent again before that, unless later mail"
+                " of the same stream proves that events arrive.",
+            )
+            return "Whether SES has it is not known.", why, ()
+        case MessageState.REFUSED:
+            return f"SES refused it: {message.reason or 'no reason was given'}.", (), ()
+        case MessageState.SUPPRESSED:
+            return "It was not sent: each recipient is suppressed.", (), ()
+        case MessageState.EXPIRED:
+            return f"It waited too long and was given up: {message.reason or 'no reason is known'}.", (), ()
+        case _:
+            return f"It is {message.state}.", (message.reason,) if message.reason else (), ()
+
+
+def _waiting(message: MessageView, around: Surroundings) -> tuple[str, tuple[str, ...], tuple[Id, ...]]:
+    stream = around.stream
+    if around.pauses:
+        summary = f"It waits because {_stop(around.pauses[0])}."
+        return summary, _stops(around), _pause_ids(around.pauses)
+    if message.hold == "paused":
+        return "It waits because the pool or cell that it goes through is stopped.", (), ()
+    if stream.provisioned_at is None or message.hold == "unprovisioned":
+        return f"It waits until SES has the configuration set of stream {stream.name}.", (), ()
+    sentences = [f"Its stream sends {limit}."] if (limit := _limit(stream)) else []
+    if message.reason:
+        sentences.append(f"The last attempt ended so: {message.reason}.")
+    if message.hold:
+        until = f" until {_time(message.due_at)}" if message.due_at else ""
+        return f"It waits ({message.hold}){until}.", tuple(sentences), ()
+    return f"It waits for its turn in stream {stream.name}.", tuple(sentences), ()
+
+
+def _recipients(message: MessageView) -> list[str]:
+    told = {
+        Fact.BOUNCED: "bounced: the address does not take mail",
+        Fact.BOUNCED_SOFT: "bounced for now",
+        Fact.COMPLAINED: "complained about it",
+        Fact.REJECTED: "was not mailed: SES found something wrong with the content",
+        Fact.DELAYED: "does not take it yet; SES keeps trying",
+        Fact.SUPPRESSED: "was not mailed: the address is suppressed",
+    }
+    return [f"{row.address} {told[row.standing]}." for row in message.recipients if row.standing in told]
+
+
+def _stop(pause: Pause) -> str:
+    who = "the guard" if pause.author is Author.GUARD else "an operator"
+    return f"{who} paused its {pause.scope_kind} at {_time(pause.opened_at)}"
+
+
+def _stops(around: Surroundings) -> tuple[str, ...]:
+    sentences: list[str] = []
+    for pause in around.pauses:
+        verdict = around.verdicts.get(pause.verdict_id) if pause.verdict_id else None
+        why = verdict.words if verdict else pause.reason
+        who = "The guard" if pause.author is Author.GUARD else "An operator"
+        sentences.append(f"{who} paused the {pause.scope_kind} at {_time(pause.opened_at)} ({pause.state}): {why}")
+    if len(around.pauses) > 1:
+        sentences.append("Each of these pauses has to end before mail flows again.")
+    return tuple(sentences)
+
+
+def _limit(stream: Stream) -> str:
+    if stream.limit is None:
+        return ""
+    kind = "throttled" if stream.ramp_stage is None else f"on probation, stage {stream.ramp_stage + 1}"
+    return f"at {stream.limit * 100:.3g} % of the rate ({kind})"
+
+
+def _counts(reputation: ReputationView) -> list[str]:
+    if not reputation.handed:
+        return ["None of its mail has been handed to SES since its counts began."]
+    return [
+        f"Of {reputation.handed:,} recipients handed over, {reputation.bounced:,} bounced; of the"
+        f" {reputation.reporting:,} at providers that report complaints, {reputation.complained:,} complained"
+        f" (policy {reputation.policy})."
+    ]
+
+
+def _pause_ids(pauses: Iterable[Pause]) -> tuple[PauseId, ...]:
+    return tuple(dict.fromkeys(pause.id for pause in pauses))
+
+
+def _time(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else "an unknown time"

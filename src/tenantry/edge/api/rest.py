@@ -1,0 +1,198 @@
+"""Owns how the management routes are put together: their error shape, their limit of size and their OpenAPI page.
+
+Leaves each route to its module.
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tenantry.core.message import Refusal, RefusalCode
+from tenantry.edge import errors
+from tenantry.edge.api import explain, fleet, keys, messages, pauses, tenants
+from tenantry.edge.asgi import read_body
+from tenantry.edge.auth import Keyring
+from tenantry.edge.doors import Doors
+from tenantry.edge.errors import RefusedError, rest_answer
+from tenantry.edge.rest_message import MESSAGE, field_refusal
+from tenantry.ports import StoreBusy, StoreConflict, StoreRejected
+
+MANAGEMENT_BODY_BYTES_MAX = 65_536
+_NO_SUCH_ROUTE = Refusal(RefusalCode.NOT_FOUND, "There is no such route: see /docs.")
+_PLACES = frozenset({"body", "query", "path", "header"})
+
+
+class ErrorIn(BaseModel):
+    """What every error says."""
+
+    code: str
+    message: str
+    field: str | None
+    request_id: str
+    docs: str
+
+
+class ErrorOut(BaseModel):
+    """The one shape of an error."""
+
+    error: ErrorIn
+
+
+class Health(BaseModel):
+    """That the process answers, and which version it is."""
+
+    status: str
+    version: str
+
+
+def management_api(doors: Doors, keyring: Keyring) -> ASGIApp:
+    """Return the app of every route but the two that mail comes through."""
+    app = FastAPI(
+        title="Tenantry",
+        version=doors.version,
+        summary="Many tenants send email through Amazon SES, each behind its own walls",
+        responses={status: {"model": ErrorOut} for status in (401, 403, 404, 409, 422, 503)},
+        redirect_slashes=False,
+    )
+    app.state.doors, app.state.keyring = doors, keyring
+    for module in (messages, tenants, keys, pauses, explain, fleet):
+        app.include_router(module.router)
+
+    @app.get("/healthz", responses={})
+    async def healthz() -> Health:
+        """Say that the process answers; whether all is well is doctor's to say."""
+        return Health(status="ok", version=doors.version)
+
+    _add_handlers(app)
+    _describe_sending(app)
+    return _Capped(app, doors)
+
+
+def _add_handlers(app: FastAPI) -> None:
+    @app.exception_handler(RefusedError)
+    async def refused(request: Request, error: RefusedError) -> Response:
+        return _response(request, error.refusal)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return _response(request, _validation_refusal(error))
+
+    @app.exception_handler(HTTPException)
+    async def framework(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            refusal = Refusal(RefusalCode.UNSUPPORTED, f"This route does not take {request.method}: see /docs.")
+        else:
+            refusal = _NO_SUCH_ROUTE if error.status_code == 404 else Refusal(RefusalCode.MALFORMED, str(error.detail))
+        response = _response(request, refusal, error.status_code)
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(StoreRejected)
+    async def unkeepable(request: Request, error: StoreRejected) -> Response:
+        return _response(request, Refusal(RefusalCode.INVALID_FIELD, str(error)))
+
+    @app.exception_handler(StoreConflict)
+    async def conflict(request: Request, error: StoreConflict) -> Response:
+        return _response(request, Refusal(RefusalCode.CONFLICT, str(error)))
+
+    @app.exception_handler(StoreBusy)
+    async def busy(request: Request, error: StoreBusy) -> Response:
+        return _response(request, errors.BUSY)
+
+
+def _response(request: Request, refusal: Refusal, status: int | None = None) -> Response:
+    doors: Doors = request.app.state.doors
+    reply = rest_answer(refusal, request.scope["tenantry.request_id"], doors.docs_url_prefix, status)
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    return Response(reply.body, reply.status, headers, media_type="application/json")
+
+
+def _validation_refusal(error: RequestValidationError) -> Refusal:
+    first = error.errors()[0]
+    if first["type"] in ("json_invalid", "value_error.jsondecode"):
+        return Refusal(RefusalCode.MALFORMED, "Send a JSON object in UTF-8.", "body")
+    loc = [part for number, part in enumerate(first["loc"]) if number or part not in _PLACES]
+    return field_refusal(first["type"], loc, first["msg"])
+
+
+class _Capped:
+    """Reads a body whole before the framework sees it, so that its size is limited whatever it announces."""
+
+    def __init__(self, app: ASGIApp, doors: Doors) -> None:
+        self._app, self._doors = app, doors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self._app(scope, receive, send)
+            return
+        body = await read_body(scope, receive, MANAGEMENT_BODY_BYTES_MAX)
+        if body is None:
+            refusal = errors.too_large(MANAGEMENT_BODY_BYTES_MAX)
+            reply = rest_answer(refusal, scope["tenantry.request_id"], self._doors.docs_url_prefix)
+            head = [(b"content-type", b"application/json"), *reply.headers]
+            await send({"type": "http.response.start", "status": reply.status, "headers": head})
+            await send({"type": "http.response.body", "body": reply.body})
+            return
+        unread = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return unread.pop() if unread else await receive()
+
+        await self._app(scope, replay, send)
+
+
+def _describe_sending(app: FastAPI) -> None:
+    """Put the route that is not FastAPI's own, and the form of authentication, into the OpenAPI page."""
+    made_by_fastapi = app.openapi
+
+    def openapi() -> dict[str, object]:
+        document = made_by_fastapi()
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}]
+        schema = MESSAGE.json_schema(ref_template="#/components/schemas/{model}")
+        document["components"]["schemas"] |= schema.pop("$defs", {})
+        document["components"]["schemas"]["MessageIn"] = schema
+        document["paths"].setdefault("/v1/messages", {})["post"] = _SENDING
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+_SENDING = {
+    "summary": "Hand in a message",
+    "description": "Answers after the commit, with any hold visible.",
+    "operationId": "send_message",
+    "parameters": [{"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}}],
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/MessageIn"}}},
+    },
+    "responses": {
+        "202": {
+            "description": "Accepted",
+            "content": {
+                "application/json": {
+                    "example": {
+                        "id": f"msg_{'0' * 32}",
+                        "stream": "transactional",
+                        "state": "accepted",
+                        "accepted_at": "2026-01-31T12:00:00Z",
+                        "suppressed": [],
+                        "hold": None,
+                    }
+                }
+            },
+        },
+        **{
+            str(status): {
+                "description": "Refused",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorOut"}}},
+            }
+            for status in (400, 401, 403, 409, 413, 422, 503)
+        },
+    },
+}

@@ -1,0 +1,89 @@
+"""Owns the ASGI app: which door a request goes to, its id, and what is answered when something breaks.
+
+Leaves each answer to the doors and routes. The two doors that mail comes through are bare ASGI; the rest is FastAPI.
+"""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tenantry.core.message import Refusal
+from tenantry.edge import errors
+from tenantry.edge.api.rest import management_api
+from tenantry.edge.asgi import ClientGoneError, answer
+from tenantry.edge.auth import Keyring
+from tenantry.edge.doors import Doors
+from tenantry.edge.send import PATH as MESSAGES
+from tenantry.edge.send import REQUEST_ID, SendDoor
+from tenantry.edge.ses import PREFIX as SES
+from tenantry.edge.ses import REQUEST_ID as SES_REQUEST_ID
+from tenantry.edge.ses import SesDoor
+from tenantry.ports import StoreBusy
+
+
+def create_app(doors: Doors) -> ASGIApp:
+    """Return the app that serves every HTTP door."""
+    keyring = Keyring(doors.store, doors.clock)
+    return Dispatcher(doors, SesDoor(doors, keyring), SendDoor(doors, keyring), management_api(doors, keyring))
+
+
+class Dispatcher:
+    """Sends each request to its door, and answers in the door's own shape when that breaks."""
+
+    def __init__(self, doors: Doors, ses: ASGIApp, send: ASGIApp, rest: ASGIApp) -> None:
+        self._doors, self._ses, self._send, self._rest = doors, ses, send, rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        if scope["type"] != "http":
+            await self._rest(scope, receive, send)
+            return
+        request_id = scope["tenantry.request_id"] = self._doors.new_request_id()
+        path: str = scope["path"]
+        if path.startswith(SES) and path[len(SES) : len(SES) + 1] in ("", "/"):
+            await self._guarded(self._ses, scope, receive, send)
+        elif path == MESSAGES and scope["method"] == "POST":
+            await self._guarded(self._send, scope, receive, send)
+        else:
+            await self._guarded(self._rest, scope, receive, _with_request_id(send, request_id))
+
+    async def _guarded(self, door: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run a door; what it did not foresee is reported, and answered unless an answer has begun."""
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await door(scope, receive, watched)
+        except ClientGoneError:
+            return
+        except StoreBusy:
+            refusal = errors.BUSY
+        except Exception as error:
+            self._doors.report_bug(scope["tenantry.request_id"], error)
+            refusal = errors.INTERNAL
+        else:
+            return
+        if not begun:
+            await self._refuse(door, scope, send, refusal)
+
+    async def _refuse(self, door: ASGIApp, scope: Scope, send: Send, refusal: Refusal) -> None:
+        request_id: str = scope["tenantry.request_id"]
+        if door is self._ses:
+            await answer(send, errors.ses_answer(refusal), SES_REQUEST_ID, request_id)
+        else:
+            reply = errors.rest_answer(refusal, request_id, self._doors.docs_url_prefix)
+            await answer(send, reply, REQUEST_ID, request_id)
+
+
+def _with_request_id(send: Send, request_id: str) -> Send:
+    async def send_with_id(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [row for row in message["headers"] if row[0] != REQUEST_ID]
+            message = {**message, "headers": [*headers, (REQUEST_ID, request_id.encode())]}
+        await send(message)
+
+    return send_with_id

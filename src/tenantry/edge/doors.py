@@ -1,0 +1,37 @@
+"""Owns what the composition root hands to the doors, and the promise of each part.
+
+Leaves how any of it is made to `app`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from tenantry.core.message import Accepted, Refusal, Submission
+from tenantry.ports import Clock, Store
+
+BODY_BYTES_MAX = 41_000_000  # SES takes 40 MB after base64; the rest of a request is small
+OFF_LOOP_BYTES = 256_000  # a larger body is checked and decoded in a thread: it would hold everybody else up
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """All that the doors need.
+
+    accept: returns after the commit; may raise StoreBusy or StoreRejected, which the doors answer as `busy` and
+    `invalid_field`. sesv2_model: botocore's service model as `botocore.loaders` reads it. new_request_id: a short text
+    that is unique among gateways. report_bug: is told (request id, error) of what should not happen; the caller gets
+    `internal`. docs_url_prefix: goes before a refusal's code in each error body.
+    """
+
+    store: Store
+    clock: Clock
+    accept: Callable[[Submission], Awaitable[Accepted | Refusal]]
+    sesv2_model: Mapping[str, object]
+    region: str
+    version: str
+    new_request_id: Callable[[], str]
+    report_bug: Callable[[str, BaseException], None]
+    max_body_bytes: int = BODY_BYTES_MAX
+    docs_url_prefix: str = "docs/errors.md#"

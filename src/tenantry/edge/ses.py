@@ -1,0 +1,120 @@
+"""Owns the SES door: the calls of an unmodified AWS SDK, verified, decoded and answered in SES's own words.
+
+Leaves what a SendEmail call means to `ses_message`; does SendEmail only, and says so to every other operation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from starlette.types import Receive, Scope, Send
+
+from tenantry.core.ids import TenantId
+from tenantry.core.message import Accepted, Refusal, RefusalCode
+from tenantry.core.tenant import Key
+from tenantry.edge import errors
+from tenantry.edge.asgi import answer, read_body
+from tenantry.edge.auth import REVOKED, Keyring, barred_from_sending
+from tenantry.edge.doors import OFF_LOOP_BYTES, Doors
+from tenantry.edge.errors import Answer
+from tenantry.edge.ses_message import Call, Decoded, SendEmail, decode, invocation_id
+from tenantry.ports import StoreBusy, StoreRejected
+from tenantry.wire.aws import Service, WireError
+from tenantry.wire.sigv4 import Problem, SignedRequest, credential_of, verify
+
+PREFIX = "/v2/email"
+REQUEST_ID = b"x-amzn-requestid"
+SKEW_SECONDS = 300
+_SEND = "SendEmail"
+_UNKNOWN_OPERATION = errors.ses_error("UnknownOperationException", 404, "", errors.NOT_FOUND)
+
+
+class SesDoor:
+    """Answers everything below /v2/email."""
+
+    def __init__(self, doors: Doors, keyring: Keyring) -> None:
+        self._doors, self._keyring = doors, keyring
+        self._service = Service(doors.sesv2_model, "sesv2")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; an error of ours is left to the dispatcher."""
+        reply = await self._reply(scope, receive)
+        await answer(send, reply, REQUEST_ID, scope["tenantry.request_id"])
+
+    async def _reply(self, scope: Scope, receive: Receive) -> Answer:
+        path: bytes = scope.get("raw_path") or scope["path"].encode()
+        query: bytes = scope["query_string"]
+        route = self._service.route(scope["method"], path.decode("latin-1"), query.decode("latin-1"))
+        if route is None:
+            return _UNKNOWN_OPERATION
+        body = await read_body(scope, receive, self._doors.max_body_bytes)
+        if body is None:
+            return errors.ses_answer(errors.too_large(self._doors.max_body_bytes))
+        request = SignedRequest(scope["method"], path, query, scope["headers"], body)
+        claimed = credential_of(request)
+        if isinstance(claimed, Problem):
+            return errors.signature_answer(claimed)
+        found = await self._keyring.find(claimed.access_key)
+        if found is None:
+            return errors.ses_answer(errors.NO_SUCH_KEY)
+        key, secret = found
+        if len(body) <= OFF_LOOP_BYTES:
+            decoded = self._read(request, key, secret, route[0])
+        else:
+            decoded = await asyncio.to_thread(self._read, request, key, secret, route[0])
+        return decoded if isinstance(decoded, Answer) else await self._accept(key, decoded)
+
+    def _read(self, request: SignedRequest, key: Key, secret: str, operation: str) -> Decoded | Answer:
+        """Verify and decode; all of it is work for the CPU, so that it can be done in a thread."""
+        if problem := verify(request, secret, self._doors.clock.wall(), SKEW_SECONDS):
+            return errors.signature_answer(problem)
+        if key.revoked_at is not None:  # told only to who holds the secret
+            return errors.ses_answer(REVOKED, errors.NO_SUCH_KEY.message)
+        if operation != _SEND:
+            return _not_authorized(key, operation)
+        if refused := barred_from_sending(key):
+            return errors.ses_answer(refused)
+        given = self._service.decode(_SEND, request.body)
+        if isinstance(given, WireError):
+            return errors.ses_error(given.code, given.status, given.message, _refusal_of(given))
+        decoded = decode(Call(key.id, request.body, _invocation_id(request)), cast(SendEmail, given))
+        return errors.ses_answer(decoded) if isinstance(decoded, Refusal) else decoded
+
+    async def _accept(self, key: Key, decoded: Decoded) -> Answer:
+        if decoded.tenant_names and (foreign := await self._foreign_tenant(key.tenant_id, decoded.tenant_names)):
+            refusal = Refusal(RefusalCode.NOT_FOUND, f"Tenant {foreign} does not exist.", "TenantName")
+            return errors.ses_answer(refusal)
+        try:
+            outcome = await self._doors.accept(decoded.submission)
+        except StoreBusy:
+            outcome = errors.BUSY
+        except StoreRejected:
+            outcome = errors.UNKEEPABLE
+        if isinstance(outcome, Accepted):
+            return Answer(200, b'{"MessageId":"' + outcome.id.encode() + b'"}')
+        return errors.ses_answer(outcome, self._words(outcome, decoded))
+
+    def _words(self, refusal: Refusal, decoded: Decoded) -> str | None:
+        if refusal.code is RefusalCode.UNKNOWN_STREAM and decoded.submission.stream:
+            return f"Configuration set <{decoded.submission.stream}> does not exist."
+        return errors.verification_words(refusal, decoded.submission, self._doors.region)
+
+    async def _foreign_tenant(self, tenant_id: TenantId | None, names: tuple[str, ...]) -> str | None:
+        tenant = await self._doors.store.of(tenant_id).tenant() if tenant_id else None
+        own = {tenant.name, str(tenant.id)} if tenant else set()
+        return next((name for name in names if name not in own), None)
+
+
+def _invocation_id(request: SignedRequest) -> str | None:
+    return invocation_id(next((value for name, value in request.headers if name == b"amz-sdk-invocation-id"), None))
+
+
+def _not_authorized(key: Key, operation: str) -> Answer:
+    message = f"User: {key.id} is not authorized to perform: ses:{operation}"
+    return errors.ses_answer(Refusal(RefusalCode.FORBIDDEN, message))
+
+
+def _refusal_of(error: WireError) -> Refusal:
+    code = RefusalCode.MALFORMED if error.code == "SerializationException" else RefusalCode.INVALID_FIELD
+    return Refusal(code, error.message, error.field or "body")
