@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from tenantry.core.claim import Claim
-from tenantry.core.event import Fact, Report
+from tenantry.core.event import NewFact, RecipientRow, Report
 from tenantry.core.ids import (
     AttemptId,
     CellId,
@@ -29,8 +29,9 @@ from tenantry.core.message import Accepted, Message
 from tenantry.core.outcome import Outcome
 from tenantry.core.pause import Author, Pause, ScopeId
 from tenantry.core.plan import Change, Resource
-from tenantry.core.policy import Block, Verdict
+from tenantry.core.policy import Action, LineKind, Verdict
 from tenantry.core.reading import MessageView, ReputationView, StreamWaits, VerdictView
+from tenantry.core.reputation import Block
 from tenantry.core.tenant import (
     Cell,
     Identity,
@@ -98,28 +99,6 @@ class Owner:
     stream_id: StreamId
     stream_class: StreamClass
     handed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientRow:
-    """One recipient as ingest needs it; ordinal is its place in the stream's sending order, None when it never counts."""
-
-    message_id: MessageId
-    number: int
-    address: str
-    facts: Fact
-    cohort: int
-    ordinal: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class NewFact:
-    """A fact to add to one recipient."""
-
-    message_id: MessageId
-    number: int
-    fact: Fact
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +186,7 @@ class AcceptStep(Step, Protocol):
         """Return why mail of these streams would wait now (paused, unprovisioned); others are missing."""
         ...
 
-    async def insert(self, accepted: Sequence[tuple[Message, Accepted]]) -> None:
+    async def insert_accepted(self, accepted: Sequence[tuple[Message, Accepted]]) -> None:
         """Write messages, recipients, content, waiting, wakes and remembered answers."""
         ...
 
@@ -224,7 +203,7 @@ class DispatchStep(Step, Protocol):
         """Return the ready lanes that could be chosen with this credit, by tag, with their first due messages."""
         ...
 
-    async def claim(self, cell: CellId, turn: Turn) -> Sequence[Claim]:
+    async def claim(self, cell: CellId, lanes: Sequence[Lane], turn: Turn) -> Sequence[Claim]:
         """Write the turn down (claims, tags, shares, credit, parked lanes) and return the claims in turn order.
 
         Recipients that were suppressed since acceptance are taken out; a message left with none is settled.
@@ -265,13 +244,12 @@ class IngestStep(Step, Protocol):
         """Settle as handed, with SES's id, what an event proves was handed though its answer is not written yet."""
         ...
 
-    async def recipients(self, messages: Iterable[MessageId]) -> Mapping[MessageId, Sequence[RecipientRow]]: ...
-    async def add_facts(self, facts: Sequence[NewFact]) -> Sequence[NewFact]:
-        """Add facts and return those that were new to their recipient."""
+    async def recipients(self, messages: Iterable[MessageId]) -> Mapping[MessageId, Sequence[RecipientRow]]:
+        """Return every recipient of these messages; nobody else changes them until this step ends."""
         ...
 
-    async def first_complaints(self, messages: Sequence[MessageId]) -> set[MessageId]:
-        """Mark messages as complained about and return those that had not been."""
+    async def add_facts(self, facts: Sequence[NewFact]) -> None:
+        """Add facts to recipients, at most one entry a recipient."""
         ...
 
     async def suppress(self, suppressions: Sequence[Suppression]) -> None: ...
@@ -289,27 +267,46 @@ class GuardStep(Step, Protocol):
     """What the guard reads and writes."""
 
     async def stream(self, stream_id: StreamId) -> Stream: ...
-    async def blocks(self, stream_id: StreamId, cohort: int, bucket: int) -> Sequence[Block]:
-        """Return the counts, bounces and complaints, of the aligned doubling blocks that contain this bucket."""
+    async def blocks(self, stream_id: StreamId, cohort: int, bucket: int) -> Mapping[LineKind, Sequence[Block]]:
+        """Return the counts, by kind, of the aligned doubling blocks that contain this bucket."""
         ...
 
-    async def insert_verdict(self, stream: Stream, verdict: Verdict) -> VerdictId: ...
+    async def insert_verdict(self, stream: Stream, verdict: Verdict) -> None:
+        """Keep a crossing, due to be acted on where its policy acts; one that stands already stays as it was."""
+        ...
+
     async def due_verdicts(self, cell: CellId) -> Sequence[VerdictView]:
         """Return crossings that nobody acted on yet, oldest first."""
         ...
 
     async def acted(self, verdict_id: VerdictId, pause_id: PauseId | None) -> None: ...
-    async def open_pause(self, scope: tuple[str, ScopeId], author: Author, reason: str, verdict_id: VerdictId | None) -> Pause:
-        """Open a pause, or return the one this author already holds open there; call it under the cell's lock."""
+    async def scope_owner(self, kind: str, scope_id: ScopeId) -> tuple[CellId, TenantId | None] | None:
+        """Return the cell, and the tenant where there is one, of what a pause would stop; None when it does not exist."""
         ...
 
-    async def draining(self, pause_id: PauseId) -> int:
-        """Return how many claims older than this pause, of its scope, are still open."""
+    async def open_pause(
+        self, scope: tuple[str, ScopeId], author: Author, reason: str, verdict_id: VerdictId | None
+    ) -> Pause | None:
+        """Open a pause, or return the one that this author holds there; call it under the cell's lock.
+
+        None when there is no such scope.
+        """
+        ...
+
+    async def draining(self, pause_id: PauseId, deadline: datetime) -> int:
+        """Return how many claims of its scope, older than this pause and younger than the deadline, are still open."""
+        ...
+
+    async def undrained(self, cell: CellId) -> Sequence[PauseId]:
+        """Return the open pauses that are not acknowledged yet."""
         ...
 
     async def mark_local(self, pause_id: PauseId) -> None: ...
     async def pause(self, pause_id: PauseId) -> Pause | None: ...
-    async def end_pause(self, pause_id: PauseId, reason: str) -> None: ...
+    async def end_pause(self, pause_id: PauseId, reason: str) -> None:
+        """Begin to end a pause: SES first, then the lanes; it has ended once SES shows sending enabled again."""
+        ...
+
     async def begin_cohort(self, stream_id: StreamId, limit: float, stage: int) -> None:
         """Start a new cohort (counts from zero) at this stage of the ramp."""
         ...
@@ -319,8 +316,8 @@ class GuardStep(Step, Protocol):
         """Return streams on a ramp with the time their stage began and the recipients handed in it."""
         ...
 
-    async def crossed_since(self, stream_id: StreamId, cohort: int, since: datetime) -> bool:
-        """Say whether a throttle or pause verdict stands against this cohort since then."""
+    async def worst_since(self, stream_id: StreamId, cohort: int, since: datetime) -> Action:
+        """Return the worst that verdicts since then ask for this cohort."""
         ...
 
 

@@ -28,6 +28,8 @@ class Fact(IntFlag):
     EXPIRED = 2048
     CANCELLED = 4096
     REFUSED = 8192
+    BOUNCE_COUNTED = 16384  # by a report that SES counts too
+    COMPLAINT_COUNTED = 32768
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +49,26 @@ class Report:
     raw: str
     message_id: MessageId | None = None  # from our tags
     attempt_id: AttemptId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientRow:
+    """One recipient as ingest needs it; ordinal is its place in the stream's sending order, None when it never counts."""
+
+    message_id: MessageId
+    number: int
+    address: str
+    facts: Fact
+    cohort: int
+    ordinal: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewFact:
+    """Facts to add to one recipient, with the times of a bounce and a complaint among them."""
+
+    message_id: MessageId
+    number: int
+    facts: Fact
+    bounced_at: datetime | None = None
+    complained_at: datetime | None = None

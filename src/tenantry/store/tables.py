@@ -37,8 +37,6 @@ from tenantry.store.types import Bytes, IdColumn, Instant
 
 metadata = MetaData()
 SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself only in INTEGER keys
-PARTITIONED = {"postgresql_partition_by": "RANGE (id)"}
-PARTITIONED_BY_MESSAGE = {"postgresql_partition_by": "RANGE (message_id)"}
 
 
 class AnyId(Id):
@@ -152,8 +150,8 @@ suppression = Table(
     "suppression",
     metadata,
     _id("tenant_id", TenantId, primary_key=True),
-    Column("scope", Text, primary_key=True),  # '' for the whole tenant, else the stream's hex digits
     Column("address", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),  # '' for the whole tenant, else the stream's hex digits
     Column("cause", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
 )
@@ -178,11 +176,10 @@ message = Table(
     Column("settled_at", Instant),
     Column("ses_id", Text),
     Column("reason", Text),
-    Column("complained", Boolean, nullable=False),
     Column("possible_duplicate", Boolean, nullable=False),
     Index("message_of_tenant", "tenant_id", "id"),
     Index("message_unknown", "id", postgresql_where=text("state = 'unknown'"), sqlite_where=text("state = 'unknown'")),
-    **PARTITIONED,
+    postgresql_partition_by="RANGE (id)",
 )
 
 recipient = Table(
@@ -209,7 +206,7 @@ recipient = Table(
         postgresql_where=text("complained_at IS NOT NULL"),
         sqlite_where=text("complained_at IS NOT NULL"),
     ),
-    **PARTITIONED_BY_MESSAGE,
+    postgresql_partition_by="RANGE (message_id)",
 )
 
 content = Table(
@@ -217,14 +214,14 @@ content = Table(
     metadata,
     _id("message_id", MessageId, primary_key=True),
     Column("body", Bytes, nullable=False),  # the SES Content JSON that will be handed over
-    **PARTITIONED_BY_MESSAGE,
+    postgresql_partition_by="RANGE (message_id)",
 )
 
 event = Table(
     "event",
     metadata,
     _id("message_id", MessageId, primary_key=True),
-    Column("digest", Bytes, primary_key=True),
+    Column("digest", Text, primary_key=True),  # made from the event's content, in hex
     _id("tenant_id", TenantId),
     Column("kind", Text, nullable=False),
     Column("at", Instant, nullable=False),
@@ -232,7 +229,7 @@ event = Table(
     Column("recipients", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Column("raw", Text, nullable=False),
-    **PARTITIONED_BY_MESSAGE,
+    postgresql_partition_by="RANGE (message_id)",
 )
 
 quarantine = Table(
@@ -249,7 +246,7 @@ remembered = Table(
     metadata,
     _id("tenant_id", TenantId, primary_key=True),
     Column("name", Text, primary_key=True),
-    Column("digest", Bytes, nullable=False),
+    Column("digest", Text, nullable=False),
     Column("answer", Text, nullable=False),
     Column("expires_at", Instant, nullable=False),
 )

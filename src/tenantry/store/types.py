@@ -37,9 +37,11 @@ class IdColumn(TypeDecorator[I], Generic[I]):
         super().__init__()
         self.kind = kind
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[object]:
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[UUID] | TypeEngine[str]:
         """Choose the database's own type."""
-        return dialect.type_descriptor(Uuid() if dialect.name == "postgresql" else String(32))
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(Uuid())
+        return dialect.type_descriptor(String(32))
 
     def process_bind_param(self, value: I | None, dialect: Dialect) -> UUID | str | None:
         """Take the prefix off."""
@@ -61,9 +63,11 @@ class Instant(TypeDecorator[datetime]):
     impl = DateTime
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[object]:
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[datetime] | TypeEngine[int]:
         """Choose the database's own type."""
-        return dialect.type_descriptor(DateTime(timezone=True) if dialect.name == "postgresql" else BigInteger())
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(DateTime(timezone=True))
+        return dialect.type_descriptor(BigInteger())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | int | None:
         """Give the database its form."""

@@ -1,0 +1,59 @@
+"""Owns dispatch: claim what may start now, and write down what became of it; nobody waits for the slowest.
+
+Leaves the pipeline that runs both to app/, the send to the Ses port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tenantry.core.claim import Claim
+from tenantry.core.ids import AttemptId, CellId
+from tenantry.core.outcome import Outcome
+from tenantry.core.turn import Ending, choose
+from tenantry.ports import Settled, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a turn took, and why it took no more."""
+
+    claims: Sequence[Claim]
+    ending: Ending
+
+
+async def claim(store: Store, cell: CellId, room: int) -> Claimed:
+    """Take what one cell may start now, each lane in its fair turn; room is how many more may be in flight."""
+    async with store.step(lock=cell) as step:
+        await step.consume_wakes(cell)
+        credit, shares = await step.credit(cell, room)
+        lanes = await step.lanes(cell, credit)
+        if not lanes:
+            return Claimed((), Ending.NO_MAIL if credit.recipients >= 1 else Ending.RATE)
+        turn = choose(lanes, credit, shares)
+        return Claimed(await step.claim(cell, lanes, turn), turn.ending)
+
+
+async def settle(store: Store, outcomes: Sequence[Outcome]) -> Settled:
+    """Write down what became of finished attempts, as one group commit."""
+    async with store.step() as step:
+        return await step.settle(outcomes)
+
+
+async def hand_back(store: Store, attempts: Sequence[AttemptId]) -> int:
+    """Undo claims that were not begun in time; no attempt is burned."""
+    async with store.step() as step:
+        return await step.hand_back(attempts)
+
+
+async def abandon(store: Store, cell: CellId) -> int:
+    """Make what a dead worker left open unknown: it may have reached SES, so it is never resent blindly."""
+    async with store.step(lock=cell) as step:
+        return await step.abandon(cell)
+
+
+async def wake_stranded(store: Store, cell: CellId) -> int:
+    """Make ready every lane with due mail and open gates, so that no lost wake strands a lane for long."""
+    async with store.step(lock=cell) as step:
+        return await step.wake_stranded(cell)

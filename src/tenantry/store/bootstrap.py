@@ -1,0 +1,50 @@
+"""Owns what a new database needs before anything else: a cell with its shared pool, and partitions for the mail."""
+
+from __future__ import annotations
+
+from sqlalchemy import insert, select
+
+from tenantry.core.ids import CellId, PoolId
+from tenantry.core.tenant import PoolKind
+from tenantry.store import tables
+from tenantry.store.partitions import make_partitions
+from tenantry.store.store import Store
+
+SHARED = "shared"
+
+
+async def ensure_cell(store: Store, name: str, region: str) -> CellId:
+    """Return the cell of this name, made with its shared pool where missing; it sends nothing until GetAccount is read."""
+    async with store.step() as step:
+        known = await step.conn.scalar(select(tables.cell.c.id).where(tables.cell.c.name == name))
+        if known is not None:
+            return CellId(known)
+        cell_id = step.new_id(CellId)
+        await step.conn.execute(
+            insert(tables.cell).values(
+                id=cell_id,
+                name=name,
+                region=region,
+                rate_per_second=0.0,
+                quota_24h=0.0,
+                sent_24h=0.0,
+                sending_enabled=False,
+                enforcement="UNKNOWN",
+                tokens=0.0,
+                tokens_at=step.now,
+                backoff=1.0,
+                shares="",
+            )
+        )
+        await step.conn.execute(
+            insert(tables.pool).values(id=step.new_id(PoolId), cell_id=cell_id, name=SHARED, kind=PoolKind.SHARED)
+        )
+        return cell_id
+
+
+async def ensure_partitions(store: Store) -> int:
+    """Make the partitions of the coming weeks on PostgreSQL; return how many were made."""
+    if store.seam.name != "postgresql":
+        return 0
+    async with store.step() as step:
+        return await make_partitions(step.conn, step.now)

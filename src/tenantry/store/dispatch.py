@@ -1,0 +1,324 @@
+"""Owns the turn under the cell's lock: wakes, credit, lanes, claims; leaves what became of claims to settle.py."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from math import ceil, inf
+
+from sqlalchemy import select
+
+from tenantry.core.claim import Claim
+from tenantry.core.event import Fact
+from tenantry.core.ids import AttemptId, CellId, MessageId, PauseId, PoolId, StreamId, TenantId
+from tenantry.core.message import MessageState
+from tenantry.core.tenant import StreamClass
+from tenantry.core.turn import ClassShare, Credit, Lane, Parked, Pick, Shares, Turn, Waiting
+from tenantry.ports import AccountReading
+from tenantry.store import tables
+from tenantry.store.seam import DbRow, Queries, Relation, relation
+
+BUCKET_SECONDS = 0.25  # how much of a second's rate may gather while nothing is sent
+LIMIT_BUCKET_SECONDS = 1.0  # the same for a throttled stream's own limit
+BACKOFF_GAIN_PER_SECOND = 0.05  # AIMD: what a throttled rate wins back
+RESERVE = 0.1  # of the day's quota, kept for transactional mail
+NO_PAUSE = (
+    "NOT EXISTS (SELECT 1 FROM pause p WHERE p.ended_at IS NULL"
+    " AND p.scope_id IN (lane.stream_id, lane.tenant_id, lane.pool_id, lane.cell_id))"
+)
+PROVISIONED = "EXISTS (SELECT 1 FROM stream s WHERE s.id = lane.stream_id AND s.provisioned_at IS NOT NULL)"
+DUE = "EXISTS (SELECT 1 FROM waiting x WHERE x.stream_id = lane.stream_id AND x.due_at <= :now)"
+HEADS = {
+    "postgresql": "SELECT w.stream_id, h.message_id, h.cost FROM {w} CROSS JOIN LATERAL (SELECT x.message_id, x.cost"
+    " FROM waiting x WHERE x.stream_id = w.stream_id AND x.due_at <= :now ORDER BY x.due_at, x.message_id LIMIT :depth) h",
+    "sqlite": "SELECT w.stream_id, h.message_id, h.cost FROM {w} CROSS JOIN waiting h ON h.message_id IN (SELECT x.message_id"
+    " FROM waiting x WHERE x.stream_id = w.stream_id AND x.due_at <= :now ORDER BY x.due_at, x.message_id LIMIT :depth)"
+    " ORDER BY w.stream_id, h.due_at, h.message_id",
+}
+
+
+class DispatchQueries(Queries):
+    """Implements the turn's half of ports.DispatchStep."""
+
+    async def consume_wakes(self, cell: CellId) -> int:
+        """See ports.DispatchStep."""
+        woken = {stream for (stream,) in await self.run("DELETE FROM wake WHERE cell_id = :cell RETURNING stream_id", cell=cell)}
+        if woken:
+            await self.run(
+                "UPDATE lane SET ready = true WHERE NOT lane.ready AND lane.stream_id IN (SELECT w.stream_id FROM {w})"
+                f" AND {PROVISIONED} AND {NO_PAUSE}",
+                relation("w(stream_id uuid)", [(stream,) for stream in sorted(woken)]),
+            )
+        return len(woken)
+
+    async def credit(self, cell: CellId, room: int) -> tuple[Credit, Shares]:
+        """See ports.DispatchStep."""
+        row = (await self.conn.execute(select(tables.cell).where(tables.cell.c.id == cell))).one()
+        elapsed = max(0.0, (self.now - row.tokens_at).total_seconds())
+        self._backoff = min(1.0, row.backoff + BACKOFF_GAIN_PER_SECOND * elapsed)
+        self._rate = row.rate_per_second * self._backoff
+        full = max(1.0, self._rate * BUCKET_SECONDS)
+        self._tokens = min(full, row.tokens + elapsed * self._rate)
+        open_ = row.sending_enabled and row.enforcement != "SHUTDOWN"
+        left = inf if row.quota_24h < 0 else max(0.0, row.quota_24h - row.sent_24h)
+        reserve = 0.0 if row.quota_24h < 0 else row.quota_24h * RESERVE
+        credit = Credit(
+            recipients=self._tokens if open_ else 0.0,
+            messages=room if open_ else 0,
+            bucket_full=open_ and self._tokens >= full,
+            marketing_recipients=left - reserve,
+            day_recipients=left,
+        )
+        return credit, _read_shares(row.shares)
+
+    async def lanes(self, cell: CellId, credit: Credit) -> Sequence[Lane]:
+        """See ports.DispatchStep."""
+        most = min(credit.messages, max(1, ceil(credit.recipients)))
+        if most <= 0 or (credit.recipients < 1 and not credit.bucket_full):
+            return ()
+        rows: list[DbRow] = []
+        for stream_class in StreamClass:
+            rows += await self.run(
+                "SELECT lane.stream_id, lane.tenant_id, lane.stream_class, lane.tag, lane.weight, lane.tokens, lane.tokens_at,"
+                " s.send_limit, (SELECT p.id FROM pause p WHERE p.ended_at IS NULL"
+                " AND p.scope_id IN (lane.stream_id, lane.tenant_id, lane.pool_id, lane.cell_id) LIMIT 1) AS pause_id"
+                " FROM lane JOIN stream s ON s.id = lane.stream_id WHERE lane.cell_id = :cell"
+                " AND lane.stream_class = :stream_class AND lane.ready ORDER BY lane.tag LIMIT :most",
+                cell=cell,
+                stream_class=stream_class,
+                most=2 * most,  # tenants with several lanes take several places
+            )
+        if not rows:
+            return ()
+        heads = await self._heads([row.stream_id for row in rows], most)
+        return [self._lane(row, heads) for row in rows]
+
+    async def _heads(self, streams: Sequence[str], most: int) -> Mapping[str, tuple[Waiting, ...]]:
+        depth = min(most, max(4, ceil(4 * most / len(streams))))
+        heads: dict[str, list[Waiting]] = defaultdict(list)
+        found = await self.run(
+            HEADS[self.seam.name],
+            relation("w(stream_id uuid)", [(stream,) for stream in streams]),
+            now=self.now,
+            depth=depth,
+        )
+        for stream, message, cost in found:
+            heads[stream].append(Waiting(self.seam.id(MessageId, message), cost))
+        return {stream: tuple(found) for stream, found in heads.items()}
+
+    def _lane(self, row: DbRow, heads: Mapping[str, tuple[Waiting, ...]]) -> Lane:
+        allowance = None
+        if row.send_limit is not None:
+            elapsed = max(0.0, (self.now - self.seam.at(row.tokens_at)).total_seconds())
+            rate = row.send_limit * self._rate
+            allowance = min(max(1.0, rate * LIMIT_BUCKET_SECONDS), row.tokens + rate * elapsed)
+        return Lane(
+            stream_id=self.seam.id(StreamId, row.stream_id),
+            tenant_id=self.seam.id(TenantId, row.tenant_id),
+            stream_class=StreamClass(row.stream_class),
+            tag=row.tag,
+            weight=row.weight,
+            heads=heads.get(row.stream_id, ()),
+            blocked=self.seam.id(PauseId, row.pause_id) if row.pause_id is not None else None,
+            allowance=allowance,
+        )
+
+    async def claim(self, cell: CellId, lanes: Sequence[Lane], turn: Turn) -> Sequence[Claim]:
+        """See ports.DispatchStep."""
+        claims = await self._take(cell, turn.picks) if turn.picks else []
+        await self._move_lanes(lanes, turn)
+        await self.run(
+            "UPDATE cell SET tokens = :tokens, tokens_at = :now, backoff = :backoff, shares = :shares,"
+            " sent_24h = sent_24h + :cost WHERE id = :cell",
+            tokens=self._tokens - turn.cost,
+            backoff=self._backoff,
+            shares=_write_shares(turn.shares),
+            cost=float(turn.cost),
+            now=self.now,
+            cell=cell,
+        )
+        return claims
+
+    async def _take(self, cell: CellId, picks: Sequence[Pick]) -> list[Claim]:
+        wanted = relation("w(message_id uuid)", sorted((pick.message_id,) for pick in picks))
+        taken = {
+            self.seam.id(MessageId, message): attempts
+            for message, attempts in await self.run(
+                "DELETE FROM waiting WHERE message_id IN (SELECT w.message_id FROM {w}) RETURNING message_id, attempts", wanted
+            )
+        }
+        mailboxes = await self._mailboxes(wanted)
+        found = await self.run(
+            "SELECT m.id, m.tenant_id, m.stream_id, m.sender, m.reply_to, m.tags, c.body, lane.pool_id FROM {w}"
+            " JOIN message m ON m.id = w.message_id JOIN content c ON c.message_id = m.id"
+            " JOIN lane ON lane.stream_id = m.stream_id",
+            wanted,
+        )
+        claims: dict[MessageId, Claim] = {}
+        pools: dict[MessageId, PoolId] = {}
+        for row in found:
+            message_id = self.seam.id(MessageId, row.id)
+            if message_id in taken:
+                claims[message_id] = self._claim(row, mailboxes.get(message_id, {}), taken[message_id] + 1)
+                pools[message_id] = self.seam.id(PoolId, row.pool_id)
+        await self._settle_suppressed([claim for claim in claims.values() if not claim.to + claim.cc + claim.bcc])
+        ordered = [
+            claim
+            for pick in picks
+            if (claim := claims.get(pick.message_id)) and claim.to + claim.cc + claim.bcc
+        ]
+        await self.insert(
+            tables.attempt,
+            "id, message_id, cell_id, stream_id, tenant_id, pool_id, number, cost, claimed_at",
+            [
+                (
+                    claim.attempt_id,
+                    claim.message_id,
+                    cell,
+                    claim.stream_id,
+                    claim.tenant_id,
+                    pools[claim.message_id],
+                    claim.number,
+                    len(claim.to + claim.cc + claim.bcc),
+                    self.now,
+                )
+                for claim in ordered
+            ],
+        )
+        return ordered
+
+    async def _mailboxes(self, wanted: Relation) -> Mapping[MessageId, Mapping[str, Sequence[str]]]:
+        """Return by message and kind the mailboxes to hand over; what was suppressed since acceptance is taken out."""
+        found = await self.run(
+            "SELECT r.message_id, r.number, r.kind, r.mailbox, r.facts, (SELECT s.cause FROM suppression s"
+            " WHERE s.tenant_id = r.tenant_id AND s.address = r.address AND s.scope IN ('', "
+            + ("r.stream_id" if self.seam.name == "sqlite" else "replace(CAST(r.stream_id AS text), '-', '')")
+            + ") LIMIT 1) AS cause FROM {w} JOIN recipient r ON r.message_id = w.message_id ORDER BY r.message_id, r.number",
+            wanted,
+        )
+        mailboxes: dict[MessageId, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        suppressed = []
+        for message, number, kind, mailbox, facts, cause in found:
+            if facts & Fact.SUPPRESSED:
+                continue
+            if cause is not None:
+                suppressed.append((message, number))
+            else:
+                mailboxes[self.seam.id(MessageId, message)][kind].append(mailbox)
+        if suppressed:
+            await self.run(
+                "UPDATE recipient SET facts = facts | :fact FROM {s}"
+                " WHERE recipient.message_id = s.message_id AND recipient.number = s.number",
+                relation("s(message_id uuid, number bigint)", suppressed),
+                fact=int(Fact.SUPPRESSED),
+            )
+        return mailboxes
+
+    def _claim(self, row: DbRow, mailboxes: Mapping[str, Sequence[str]], number: int) -> Claim:
+        return Claim(
+            attempt_id=self.new_id(AttemptId),
+            message_id=self.seam.id(MessageId, row.id),
+            tenant_id=self.seam.id(TenantId, row.tenant_id),
+            stream_id=self.seam.id(StreamId, row.stream_id),
+            sender=row.sender,
+            to=tuple(mailboxes.get("to", ())),
+            cc=tuple(mailboxes.get("cc", ())),
+            bcc=tuple(mailboxes.get("bcc", ())),
+            reply_to=tuple(json.loads(row.reply_to)),
+            content=row.body,
+            tags=json.loads(row.tags),
+            claimed_at=self.now,
+            number=number,
+        )
+
+    async def _settle_suppressed(self, empty: Sequence[Claim]) -> None:
+        if empty:
+            await self.run(
+                "UPDATE message SET state = :state, settled_at = :now WHERE id IN (SELECT w.id FROM {w})",
+                relation("w(id uuid)", [(claim.message_id,) for claim in empty]),
+                state=MessageState.SUPPRESSED,
+                now=self.now,
+            )
+
+    async def _move_lanes(self, lanes: Sequence[Lane], turn: Turn) -> None:
+        if turn.tags:
+            await self.run(
+                "UPDATE lane SET tag = w.tag FROM {w} WHERE lane.tenant_id = w.tenant_id AND lane.stream_class = w.stream_class",
+                relation(
+                    "w(tenant_id uuid, stream_class text, tag float8)",
+                    [(tenant, stream_class, tag) for (tenant, stream_class), tag in sorted(turn.tags.items())],
+                ),
+            )
+        await self._charge_limits(lanes, turn.picks)
+        await self._park(turn.parked)
+        if turn.emptied:
+            await self.run(
+                f"UPDATE lane SET ready = false WHERE stream_id IN (SELECT w.stream_id FROM {{w}}) AND NOT {DUE}",
+                relation("w(stream_id uuid)", [(stream,) for stream in sorted(turn.emptied)]),
+                now=self.now,
+            )
+
+    async def _charge_limits(self, lanes: Sequence[Lane], picks: Sequence[Pick]) -> None:
+        left = {lane.stream_id: lane.allowance for lane in lanes if lane.allowance is not None}
+        if not left:
+            return
+        for pick in picks:
+            if pick.stream_id in left:
+                left[pick.stream_id] -= pick.cost
+        await self.run(
+            "UPDATE lane SET tokens = w.tokens, tokens_at = :now FROM {w} WHERE lane.stream_id = w.stream_id",
+            relation("w(stream_id uuid, tokens float8)", sorted(left.items())),
+            now=self.now,
+        )
+
+    async def _park(self, parked: Sequence[Parked]) -> None:
+        if parked:
+            await self.run(
+                "UPDATE lane SET ready = false WHERE stream_id IN (SELECT w.stream_id FROM {w})",
+                relation("w(stream_id uuid)", sorted((one.stream_id,) for one in parked)),
+            )
+
+    async def wake_stranded(self, cell: CellId) -> int:
+        """See ports.DispatchStep."""
+        woken = await self.run(
+            "WITH RECURSIVE busy(stream_id) AS (SELECT (SELECT stream_id FROM waiting ORDER BY stream_id LIMIT 1)"
+            " UNION ALL SELECT (SELECT x.stream_id FROM waiting x WHERE x.stream_id > busy.stream_id"
+            " ORDER BY x.stream_id LIMIT 1) FROM busy WHERE busy.stream_id IS NOT NULL)"
+            " UPDATE lane SET ready = true WHERE lane.cell_id = :cell AND NOT lane.ready"
+            f" AND lane.stream_id IN (SELECT stream_id FROM busy) AND {DUE} AND {PROVISIONED} AND {NO_PAUSE}"
+            " RETURNING stream_id",
+            cell=cell,
+            now=self.now,
+        )
+        return len(woken.all())
+
+    async def set_account(self, cell: CellId, reading: AccountReading) -> None:
+        """See ports.DispatchStep."""
+        await self.run(
+            "UPDATE cell SET rate_per_second = :rate, quota_24h = :quota, sent_24h = :sent, sending_enabled = :enabled,"
+            " enforcement = :enforcement, seen_at = :now WHERE id = :cell",
+            rate=reading.rate_per_second,
+            quota=reading.quota_24h,
+            sent=reading.sent_24h,
+            enabled=reading.sending_enabled,
+            enforcement=reading.enforcement,
+            now=self.now,
+            cell=cell,
+        )
+
+    _tokens: float
+    _rate: float
+    _backoff: float
+
+def _read_shares(text: str) -> Shares:
+    if not text:
+        return Shares()
+    kept = json.loads(text)
+    classes = {StreamClass(name): ClassShare(*share) for name, share in kept["classes"].items()}
+    return Shares({**Shares().classes, **classes}, kept["virtual"])
+
+
+def _write_shares(shares: Shares) -> str:
+    classes = {name: [share.weight, share.finish, share.virtual] for name, share in shares.classes.items()}
+    return json.dumps({"classes": classes, "virtual": shares.virtual})

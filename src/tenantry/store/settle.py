@@ -1,0 +1,228 @@
+"""Owns writing down what became of claims, and the one way in which a message becomes handed; leaves turns to dispatch.py."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from tenantry.core.event import Fact
+from tenantry.core.ids import AttemptId, CellId, MessageId
+from tenantry.core.message import MessageState
+from tenantry.core.outcome import Handed, Hold, Outcome, Refused, Retry, Unknown
+from tenantry.core.provider import reports_complaints
+from tenantry.core.reputation import BUCKET_RECIPIENTS
+from tenantry.ports import Settled
+from tenantry.store.seam import DbRow, Queries, relation
+
+BACKOFF_SECONDS = 2.0  # the first wait after a failure proven not accepted; doubles
+BACKOFF_MOST_SECONDS = 900.0
+THROTTLED_SECONDS = 1.0
+HOLD_SECONDS = {Hold.UNVERIFIED: 60.0, Hold.UNPROVISIONED: 5.0, Hold.PAUSED: 15.0}
+AIMD_CUT = 0.7
+AIMD_LEAST = 0.05
+SIMULATOR = "simulator.amazonses.com"
+GONE = "the worker that held this claim is gone"
+
+
+class SettleQueries(Queries):
+    """Implements the settling half of ports.DispatchStep."""
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> Settled:
+        """See ports.DispatchStep."""
+        handed = [one for one in outcomes if isinstance(one, Handed)]
+        retries = [one for one in outcomes if isinstance(one, Retry)]
+        refused = [one for one in outcomes if isinstance(one, Refused)]
+        unknown = [one for one in outcomes if isinstance(one, Unknown)]
+        closed = await self._close(
+            [(one.attempt_id, "handed", None, one.ses_id) for one in handed]
+            + [(one.attempt_id, "retry", one.reason, None) for one in retries]
+            + [(one.attempt_id, "refused", one.reason, None) for one in refused]
+            + [(one.attempt_id, "unknown", one.reason, None) for one in unknown]
+        )
+        await self.hand_messages([(closed[one.attempt_id][0], one.ses_id) for one in handed if one.attempt_id in closed])
+        await self._wait_again([one for one in retries if one.attempt_id in closed], closed)
+        await self._refuse([(closed[one.attempt_id][0], one.reason) for one in refused if one.attempt_id in closed])
+        await self._unknown([(closed[one.attempt_id][0], one.reason) for one in unknown if one.attempt_id in closed])
+        await self._cut(closed, throttled=[one.attempt_id for one in retries if one.throttled])
+        return Settled(
+            handed=len(handed),
+            retried=len(retries),
+            refused=len(refused),
+            unknown=len(unknown),
+            throttled=sum(one.throttled for one in retries),
+        )
+
+    async def _close(
+        self, finished: Sequence[tuple[AttemptId, str, str | None, str | None]]
+    ) -> dict[AttemptId, tuple[MessageId, int, CellId, int]]:
+        """Finish attempts that are still open; return their message, number, cell and cost."""
+        found = await self.run(
+            "UPDATE attempt SET finished_at = :now, outcome = w.outcome, reason = w.reason, ses_id = w.ses_id FROM {w}"
+            " WHERE attempt.id = w.id AND attempt.finished_at IS NULL RETURNING attempt.id, attempt.message_id, attempt.number, attempt.cell_id, attempt.cost",
+            relation("w(id uuid, outcome text, reason text, ses_id text)", sorted(finished)),
+            now=self.now,
+        )
+        return {
+            self.seam.id(AttemptId, row[0]): (self.seam.id(MessageId, row[1]), row[2], self.seam.id(CellId, row[3]), row[4])
+            for row in found
+        }
+
+    async def hand_messages(self, handed: Sequence[tuple[MessageId, str]]) -> None:
+        """Settle messages as handed: give their recipients the next places in sending order and count them.
+
+        Called by settle with SES's answer and by ingest with an event that proves the same; the first one does it.
+        """
+        if not handed:
+            return
+        now_handed = await self.run(
+            "UPDATE message SET state = 'handed', ses_id = w.ses_id, settled_at = :now, reason = NULL FROM {w}"
+            " WHERE message.id = w.id AND message.state IN ('waiting', 'unknown') RETURNING message.id",
+            relation("w(id uuid, ses_id text)", sorted(handed)),
+            now=self.now,
+        )
+        messages = [(row[0],) for row in now_handed]
+        if not messages:
+            return
+        found = await self.run(
+            "SELECT r.message_id, r.number, r.stream_id, r.address, r.facts FROM {w}"
+            " JOIN recipient r ON r.message_id = w.id ORDER BY r.message_id, r.number",
+            relation("w(id uuid)", messages),
+        )
+        mailed = [row for row in found if not row[4] & Fact.SUPPRESSED]
+        await self._place(mailed)
+
+    async def _place(self, mailed: Sequence[DbRow]) -> None:
+        """Write the hand-over of recipients: facts, ordinal, and their buckets."""
+        by_stream: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
+        silent: list[tuple[str, int, int | None, int]] = []
+        for message, number, stream, address, _ in mailed:
+            if address.endswith(SIMULATOR):
+                silent.append((message, number, None, 0))  # the simulator never counts
+            else:
+                by_stream[stream].append((message, number, address))
+        places = list(silent)
+        buckets: dict[tuple[str, int, int], list[int]] = defaultdict(lambda: [0, 0])
+        for stream, (first, cohort) in (await self._take_places({s: len(rows) for s, rows in by_stream.items()})).items():
+            for ordinal, (message, number, address) in enumerate(by_stream[stream], start=first):
+                places.append((message, number, ordinal, cohort))
+                bucket = buckets[stream, cohort, ordinal // BUCKET_RECIPIENTS]
+                bucket[0] += 1
+                bucket[1] += reports_complaints(address)
+        await self.run(
+            "UPDATE recipient SET facts = facts | :fact, ordinal = w.ordinal, cohort = w.cohort, handed_at = :now FROM {w}"
+            " WHERE recipient.message_id = w.message_id AND recipient.number = w.number",
+            relation("w(message_id uuid, number bigint, ordinal bigint, cohort bigint)", places),
+            fact=int(Fact.HANDED),
+            now=self.now,
+        )
+        if buckets:
+            await self.run(
+                "INSERT INTO bucket (stream_id, cohort, number, handed, reporting, bounced, complained, first_at)"
+                " SELECT w.stream_id, w.cohort, w.number, w.handed, w.reporting, 0, 0, :now FROM {w} WHERE true"
+                " ON CONFLICT (stream_id, cohort, number) DO UPDATE SET handed = bucket.handed + excluded.handed,"
+                " reporting = bucket.reporting + excluded.reporting",
+                relation(
+                    "w(stream_id uuid, cohort bigint, number bigint, handed bigint, reporting bigint)",
+                    [(*key, *counts) for key, counts in sorted(buckets.items())],
+                ),
+                now=self.now,
+            )
+
+    async def _take_places(self, wanted: dict[str, int]) -> dict[str, tuple[int, int]]:
+        """Take this many places of each stream's sending order; return the first one and the cohort."""
+        if not wanted:
+            return {}
+        found = await self.run(
+            "UPDATE stream SET handed = stream.handed + w.places FROM {w} WHERE stream.id = w.id RETURNING stream.id, stream.handed, stream.cohort",
+            relation("w(id uuid, places bigint)", sorted(wanted.items())),
+        )
+        return {row[0]: (row[1] - wanted[row[0]], row[2]) for row in found}
+
+    async def _wait_again(
+        self, retries: Sequence[Retry], closed: dict[AttemptId, tuple[MessageId, int, CellId, int]]
+    ) -> None:
+        rows = []
+        for one in retries:
+            message_id, number, _, cost = closed[one.attempt_id]
+            due = self.now + timedelta(seconds=_wait_seconds(one, number) * self.jitter())
+            rows.append((message_id, due, cost, number if one.burned else number - 1, one.hold))
+        await self._queue(rows)
+
+    async def _queue(self, rows: Sequence[tuple[MessageId, datetime, int, int, str | None]]) -> None:
+        if rows:
+            await self.run(
+                "INSERT INTO waiting (message_id, stream_id, due_at, cost, attempts, hold)"
+                " SELECT w.message_id, m.stream_id, w.due_at, w.cost, w.attempts, w.hold FROM {w}"
+                " JOIN message m ON m.id = w.message_id WHERE m.state = 'waiting'",
+                relation(
+                    "w(message_id uuid, due_at timestamptz, cost bigint, attempts bigint, hold text)",
+                    sorted(rows),
+                ),
+            )
+
+    async def _refuse(self, refused: Sequence[tuple[MessageId, str]]) -> None:
+        await self._set_state(MessageState.REFUSED, refused, settled=True)
+        if refused:
+            await self.run(
+                f"UPDATE recipient SET facts = facts | :fact FROM {{w}} WHERE recipient.message_id = w.id"
+                f" AND (recipient.facts & {int(Fact.SUPPRESSED)}) = 0",
+                relation("w(id uuid)", sorted((message,) for message, _ in refused)),
+                fact=int(Fact.REFUSED),
+            )
+
+    async def _unknown(self, unknown: Sequence[tuple[MessageId, str]]) -> None:
+        await self._set_state(MessageState.UNKNOWN, unknown, settled=False)
+
+    async def _set_state(self, state: MessageState, messages: Sequence[tuple[MessageId, str]], *, settled: bool) -> None:
+        if messages:
+            await self.run(
+                "UPDATE message SET state = :state, reason = w.reason, settled_at = :at FROM {w}"
+                " WHERE message.id = w.id AND message.state = 'waiting'",
+                relation("w(id uuid, reason text)", sorted(messages)),
+                state=state,
+                at=self.now if settled else None,
+            )
+
+    async def _cut(
+        self, closed: dict[AttemptId, tuple[MessageId, int, CellId, int]], *, throttled: Sequence[AttemptId]
+    ) -> None:
+        """Slow the cells that SES throttled, once a step (AIMD)."""
+        cells = {closed[attempt][2] for attempt in throttled if attempt in closed}
+        for cell in sorted(cells):
+            await self.run(
+                f"UPDATE cell SET backoff = CASE WHEN backoff * {AIMD_CUT} < {AIMD_LEAST} THEN {AIMD_LEAST}"
+                f" ELSE backoff * {AIMD_CUT} END WHERE id = :cell",
+                cell=cell,
+            )
+
+    async def hand_back(self, attempts: Sequence[AttemptId]) -> int:
+        """See ports.DispatchStep."""
+        closed = await self._close([(attempt, "returned", "not begun in time", None) for attempt in attempts])
+        await self._queue([(message, self.now, cost, number - 1, None) for message, number, _, cost in closed.values()])
+        await self._wake_lanes_of(message for message, _, _, _ in closed.values())
+        return len(closed)
+
+    async def _wake_lanes_of(self, messages: Iterable[MessageId]) -> None:
+        await self.run(
+            "INSERT INTO wake (cell_id, stream_id) SELECT DISTINCT lane.cell_id, lane.stream_id FROM {w}"
+            " JOIN message m ON m.id = w.id JOIN lane ON lane.stream_id = m.stream_id WHERE NOT lane.ready",
+            relation("w(id uuid)", sorted((message,) for message in messages)),
+        )
+
+    async def abandon(self, cell: CellId) -> int:
+        """See ports.DispatchStep."""
+        found = await self.run(
+            "SELECT id FROM attempt WHERE cell_id = :cell AND finished_at IS NULL", cell=cell
+        )
+        gone = [Unknown(self.seam.id(AttemptId, row[0]), GONE) for row in found]
+        await self.settle(gone)
+        return len(gone)
+
+
+def _wait_seconds(retry: Retry, number: int) -> float:
+    if retry.throttled:
+        return THROTTLED_SECONDS
+    if retry.hold in HOLD_SECONDS:
+        return HOLD_SECONDS[retry.hold]
+    return min(BACKOFF_MOST_SECONDS, BACKOFF_SECONDS * 2.0 ** (number - 1))
