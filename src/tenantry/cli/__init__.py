@@ -1,0 +1,39 @@
+"""Owns the `tenantry` command: its tree, and what each command says on the terminal.
+
+Leaves every decision to the API: all but `up`, `demo` and `ses-local` are clients of it.
+"""
+
+from __future__ import annotations
+
+import click
+
+from tenantry.cli.fleet import cell, doctor, plan, pool
+from tenantry.cli.identities import identity
+from tenantry.cli.keys import key
+from tenantry.cli.mail import message, send
+from tenantry.cli.run import demo, ses_local, up
+from tenantry.cli.stops import explain, pause, pauses, reinstate, reputation
+from tenantry.cli.tenants import stream, tenant
+
+
+class Told(click.Group):
+    """A group whose commands are listed as a newcomer meets them, not by the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=Told, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="tenantry", prog_name="tenantry")
+def main() -> None:
+    """Walls between the tenants that share one Amazon SES account.
+
+    Start with `tenantry demo` to see it work, or `tenantry up` to run it on this machine.
+    """
+
+
+for command in (
+    *(up, demo, ses_local, tenant, stream, identity, key, send, message),
+    *(pause, pauses, reinstate, explain, reputation, pool, cell, plan, doctor),
+):
+    main.add_command(command)

@@ -1,0 +1,123 @@
+"""Owns how the demo looks: live in a terminal, as lines in a pipe, or silent; leaves what happens to `demo_story`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from tenantry.cli.demo_cast import COMPANY, PLAYERS
+from tenantry.cli.demo_checks import BOUNCE_LINE, COMPLAINT_LINE, Check
+from tenantry.cli.demo_watch import Row, Snapshot
+from tenantry.cli.show import clean, percent, seconds, state_style
+
+BAR_CELLS = 40
+TALLY_COLUMNS = ("tenant", "accepted", "handed", "delivered", "bounced", "complained", "suppressed", "waiting",
+                 "wait p50", "wait p99", "marketing is")  # fmt: skip
+
+LIVE_COLUMNS = ("tenant", "pool", "transactional", "waiting", "wait p99", "marketing", "waiting", "wait p99", "bounced",
+                "state")  # fmt: skip
+
+
+class View:
+    """What the person sees. Use it as a context; silent prints nothing at all."""
+
+    def __init__(self, *, silent: bool) -> None:
+        self._console = Console(quiet=silent, highlight=False, width=None if sys.stdout.isatty() else 160)
+        self._live = Live(console=self._console, refresh_per_second=8, transient=True)
+        self._is_live = not silent and self._console.is_terminal
+        self._act = ""
+        self._verdict = ""
+
+    def __enter__(self) -> Self:
+        if self._is_live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._is_live:
+            self._live.stop()
+
+    def act(self, text: str) -> None:
+        """Say what happens now."""
+        self._act = text
+        self._console.print(Text(f"\N{BLACK RIGHT-POINTING TRIANGLE} {text}", style="bold cyan"))
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print a line that stays."""
+        self._console.print(Text(clean(text), style=style))
+
+    def verdict(self, words: str) -> None:
+        """Show the guard's judgement from now on."""
+        self._verdict = words
+        self._console.print(Text(f"  guard: {clean(words)}", style="yellow"))
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show how everything stands now."""
+        if self._is_live:
+            parts: list[Table | Panel] = [_streams(snapshot), _account(snapshot)]
+            if self._verdict:
+                parts.append(Panel(Text(clean(self._verdict)), title="verdict", border_style="yellow"))
+            self._live.update(Panel(Group(*parts), title=f"{COMPANY}: {self._act}", border_style="cyan"))
+
+    def tally(self, rows: Sequence[Sequence[str]]) -> None:
+        """Show what happened to each tenant."""
+        table = Table(*TALLY_COLUMNS, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+        for column in table.columns[1:-1]:
+            column.justify = "right"
+        for row in rows:
+            table.add_row(*(Text(clean(cell), style=state_style(cell)) for cell in row))
+        self._console.print(table)
+
+    def checks(self, found: Sequence[Check]) -> None:
+        """Print each claim with its tick."""
+        for check in found:
+            tick, style = ("\N{CHECK MARK}", "green") if check.holds else ("\N{BALLOT X}", "bold red")
+            line = Text(f"{tick} {check.name}", style=style)
+            line.append(f"  ({clean(check.detail)})", style="dim")
+            self._console.print(line)
+
+
+def _streams(snapshot: Snapshot) -> Table:
+    """One line a tenant: its transactional stream on the left, marketing on the right."""
+    table = Table(*LIVE_COLUMNS, box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
+    pools = {player.name: player.pool for player in PLAYERS}
+    by_name = {(row.tenant, row.stream): row for row in snapshot.rows}
+    for name, pool in pools.items():
+        first, second = by_name.get((name, "transactional")), by_name.get((name, "marketing"))
+        if first is not None and second is not None:
+            table.add_row(name, pool, *_fare(first), *_fare(second), *_state(first, second))
+    return table
+
+
+def _fare(row: Row) -> tuple[str, str, str]:
+    return f"{row.handed:,}", str(row.states.get("waiting", 0) or ""), seconds(row.wait_p99)
+
+
+def _state(first: Row, second: Row) -> tuple[str, Text]:
+    bounced = second.states.get("bounced", 0)
+    worse = second if second.state != "ok" or first.state == "ok" else first
+    style = "green" if worse.state == "ok" else "bold red" if worse.state.startswith("paus") else "yellow"
+    return str(bounced or ""), Text(worse.state, style=style)
+
+
+def _account(snapshot: Snapshot) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for name, bad, line in (
+        ("bounces", snapshot.bounced, BOUNCE_LINE),
+        ("complaints", snapshot.complained, COMPLAINT_LINE),
+    ):
+        rate = bad / snapshot.sent if snapshot.sent else 0.0
+        filled = min(BAR_CELLS, round(rate / line * BAR_CELLS))
+        bar = Text("\N{FULL BLOCK}" * filled, style="green" if rate < line / 2 else "yellow" if rate < line else "red")
+        bar.append("\N{MIDDLE DOT}" * (BAR_CELLS - filled), style="dim")
+        grid.add_row(f"account {name}", bar, f"{percent(rate)} of Amazon's {percent(line)}", f"{snapshot.sent:,} sent")
+    return grid
