@@ -78,7 +78,7 @@ class Change:
 
     @property
     def result(self) -> Resource:
-        """What SES has once this step is made: all of a new object, else what was there with the differences changed."""
+        """What SES has once this step is made: a new object, else what was there with the differences changed."""
         if self.there is None:
             return replace(self.resource, observed={})
         wanted = {name: self.resource.attributes[name] for name in self.differs if name in self.resource.attributes}
@@ -175,7 +175,13 @@ def _of_stream(site: _Site, identities: Sequence[Identity]) -> Iterator[Resource
     stream = site.stream
     tags = _tags(site.tenant, stream)
     yield _set(site, tags)
-    yield _made(ResourceKind.EVENT_DESTINATION, destination_name(stream.id), events=EVENT_TYPES, enabled="true", target=CELL_TOPIC)
+    yield _made(
+        ResourceKind.EVENT_DESTINATION,
+        destination_name(stream.id),
+        events=EVENT_TYPES,
+        enabled="true",
+        target=CELL_TOPIC,
+    )
     for identity in identities:
         yield _identity(identity, site.tenant)
     yield Resource(ResourceKind.TENANT, ses_name(stream.id), {**tags, **SUPPRESSION}, {})

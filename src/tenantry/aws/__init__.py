@@ -1,0 +1,1 @@
+"""The real cloud: one module for each of its planes that the ports name."""
