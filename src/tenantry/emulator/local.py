@@ -5,7 +5,6 @@ Leaves the blocking server to `emulator.server.serve`.
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -13,7 +12,7 @@ from typing import Self
 
 from tenantry.emulator.account import Account
 from tenantry.emulator.options import Options
-from tenantry.emulator.server import Server, create_app, listen, url_of
+from tenantry.emulator.server import Server, create_app, listen, url_of, wall_clock
 
 START_SECONDS = 10.0
 
@@ -24,7 +23,7 @@ class Local:
     `account` is the live state, for reading only: the server's thread owns it.
     """
 
-    def __init__(self, options: Options | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, options: Options | None = None, clock: Callable[[], float] = wall_clock) -> None:
         self._sock = listen("127.0.0.1", 0)
         self.url = url_of(self._sock)
         self._app = create_app(options or Options(), clock)
@@ -55,7 +54,7 @@ class Local:
 
 
 @asynccontextmanager
-async def running(options: Options | None = None, clock: Callable[[], float] = time.time) -> AsyncIterator[str]:
+async def running(options: Options | None = None, clock: Callable[[], float] = wall_clock) -> AsyncIterator[str]:
     """Run a local SES on a free port, in a thread of its own; yields its URL."""
     local = Local(options, clock)
     await asyncio.to_thread(local.__enter__)

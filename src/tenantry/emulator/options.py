@@ -115,6 +115,9 @@ class Options:
             )
         if "recipients" in values:
             values["recipients"] = tuple(_rule(each) for each in values["recipients"])
+        for name in values.keys() & {"sandbox", "verify_identities"}:
+            if not isinstance(values[name], bool):
+                raise ValueError(f"{name} must be true or false")
         for name in values.keys() - {"recipients", "sandbox", "verify_identities"}:
             values[name] = None if values[name] is None and name in UNLIMITED else _number(values[name], name)
         return replace(self, **values)

@@ -30,18 +30,25 @@ PUMP_IDLE_SECONDS = 1.0
 _CREDENTIAL = re.compile(rb"Credential=([^/,\s]+)/")
 
 
+def wall_clock() -> float:
+    """Return the time as epoch seconds: the only clock of the local SES, and any other may stand in for it."""
+    return time.time()
+
+
 @cache
 def services() -> tuple[Service, Service]:
     """Return SES v2 and SQS, compiled from botocore's models once a process."""
     loader = Loader()
-    ses, sqs = (Service(loader.load_service_model(name, "service-2"), name) for name in ("sesv2", "sqs"))
-    return ses, sqs
+    ses, sqs = (loader.load_service_model(name, "service-2") for name in ("sesv2", "sqs"))
+    # ReceiveMessage takes names of message attributes where its model lists only those of queues.
+    del sqs["shapes"]["QueueAttributeName"]["enum"]
+    return Service(ses, "sesv2"), Service(sqs, "sqs")
 
 
 class LocalSes:
     """The ASGI application of one account."""
 
-    def __init__(self, options: Options, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, options: Options, clock: Callable[[], float] = wall_clock) -> None:
         self.account = Account(options, clock())
         self._clock = clock
         self._ses, self._sqs = services()
@@ -63,18 +70,18 @@ class LocalSes:
         headers = dict(scope["headers"])
         body = await _body(receive)
         if body is None:
-            return Answer(*encode_error("RequestEntityTooLargeException", "The request is too large.", 413))
+            return self._refused("RequestEntityTooLargeException", "The request is too large.", 413)
         call = Call(self._clock(), *_caller(scope, headers))
         if not call.key_id:
             message = "Missing Authentication Token: sign the request (any key pair will do, it is not checked)."
-            return Answer(*encode_error("MissingAuthenticationTokenException", message, 403, self.account.new_uuid()))
+            return self._refused("MissingAuthenticationTokenException", message, 403)
         if target := headers.get(b"x-amz-target"):
             return await self._queue_call(target.decode("latin-1"), body, call)
         path = scope.get("raw_path", b"") or scope["path"].encode()
         route = self._ses.route(scope["method"], path.decode("latin-1"))
         if route is None:
             message = f"{scope['method']} {scope['path']} is no operation of SES v2."
-            return Answer(*encode_error("UnknownOperationException", message, 404, self.account.new_uuid()))
+            return self._refused("UnknownOperationException", message, 404)
         name, labels = route
         answer = self.account.call(
             Request(self._ses, name, body, labels, scope["query_string"].decode("latin-1")), call
@@ -84,10 +91,13 @@ class LocalSes:
             await asyncio.sleep(latency)
         return answer
 
+    def _refused(self, code: str, message: str, status: int) -> Answer:
+        return Answer(*encode_error(code, message, status, self.account.new_uuid()))
+
     async def _queue_call(self, target: str, body: bytes, call: Call) -> Answer:
         name = self._sqs.target(target)
         if name is None:
-            return Answer(*encode_error("UnknownOperationException", f"{target} is not known here.", 404))
+            return self._refused("UnknownOperationException", f"{target} is not known here.", 404)
         request = Request(self._sqs, name, body)
         answer = self.account.call(request, call)
         if name != "ReceiveMessage" or answer.body != b"{}":
@@ -143,7 +153,7 @@ class LocalSes:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def create_app(options: Options, clock: Callable[[], float] = time.time) -> LocalSes:
+def create_app(options: Options, clock: Callable[[], float] = wall_clock) -> LocalSes:
     """Return a local SES as an ASGI application; run it with lifespan on, or delayed events never come."""
     return LocalSes(options, clock)
 

@@ -74,21 +74,24 @@ def parse(body: str | bytes) -> Notice | Malformed:
     if not isinstance(raw, dict):
         return Malformed("the body is not a JSON object")
     kind = raw.get("Type")
-    if kind not in SIGNED_FIELDS:
+    if not isinstance(kind, str) or kind not in SIGNED_FIELDS:
         return Malformed("Type is not one of SNS's")
     texts = [raw.get(name) for name in ("MessageId", "TopicArn", "Message", "Timestamp")]
     if not all(isinstance(text, str) for text in texts):
         return Malformed("MessageId, TopicArn, Message or Timestamp is missing")
     message_id, topic_arn, message, timestamp = map(str, texts)
     subject = raw.get("Subject")
+    event = _object(message)
+    if _may_hold_surrogates(body) and not _is_text([raw, event]):
+        return Malformed("a text holds half a surrogate pair, which is no Unicode")
     return Notice(
-        kind=str(kind),
+        kind=kind,
         message_id=message_id,
         topic_arn=topic_arn,
         message=message,
         timestamp=timestamp,
         subject=subject if isinstance(subject, str) else None,
-        event=_object(message),
+        event=event,
     )
 
 
@@ -106,3 +109,15 @@ def _object(message: str) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _may_hold_surrogates(body: str | bytes) -> bool:
+    return b"\\ud" in (body if isinstance(body, bytes) else body.encode("utf-8", "backslashreplace")).lower()
+
+
+def _is_text(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
