@@ -96,7 +96,7 @@ def plan(api: Api) -> Answer:
 @asks
 def doctor(api: Api) -> Answer:
     """Say what is wrong and what to do; exit code 1 when something is."""
-    findings = api.every("/v1/doctor")
+    findings = api.get("/v1/doctor").many("items")
     levels = {finding.text("level") for finding in findings}
 
     def show(screen: Screen) -> None:

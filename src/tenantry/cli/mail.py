@@ -7,7 +7,6 @@ import json
 import mimetypes
 import sys
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 
@@ -22,7 +21,7 @@ WIRE_REGION = "us-east-1"  # the door takes any
 
 
 @click.command()
-@click.argument("eml", type=click.File("rb"), required=False)
+@click.argument("eml", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True), required=False)
 @click.option("--key", "sender_key", help="A tenant's key as ID.SECRET; TENANTRY_KEY when left out.")
 @click.option("--from", "from_", help="Author, such as 'Acme <hello@acme.example>'.")
 @click.option("--to", multiple=True, help="Recipient; repeatable. With a raw message: instead of those in its header.")
@@ -45,7 +44,7 @@ WIRE_REGION = "us-east-1"  # the door takes any
 @asks
 def send(
     api: Api,
-    eml: BinaryIO | None,
+    eml: Path | None,
     sender_key: str | None,
     idempotency_key: str | None,
     **given: str | tuple[str, ...] | tuple[Path, ...] | None,
@@ -53,7 +52,7 @@ def send(
     """Send as a tenant: from flags, or a raw message (file.eml, or `-` for standard input) through the SES wire."""
     api = Api(api.profile.with_key(sender_key)) if sender_key else api
     if eml is not None:
-        accepted = _send_raw(api, eml.read(), given)
+        accepted = _send_raw(api, _raw(eml), given)
     else:
         remember = {"idempotency-key": idempotency_key} if idempotency_key else None
         accepted = api.post("/v1/messages", _message(given), remember)
@@ -111,6 +110,13 @@ def _body(value: str | tuple[str, ...] | tuple[Path, ...] | None) -> str | None:
 def _attachment(path: Path) -> Json:
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     return {"filename": path.name, "content": base64.b64encode(path.read_bytes()).decode(), "content_type": kind}
+
+
+def _raw(path: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise wrong_use(f"cannot read the message: {error}") from error
 
 
 def _send_raw(api: Api, raw: bytes, given: Given) -> Document:
