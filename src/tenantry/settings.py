@@ -42,7 +42,7 @@ class Settings(BaseSettings):
         default=DEFAULT_DATA, description="Folder of the database file, the secret key and the CLI's profile."
     )
     database_url: str | None = Field(
-        default=None, description="SQLAlchemy URL; none: an SQLite file in the data folder."
+        default=None, description="`sqlite:///path` or `postgresql://...`; none: an SQLite file in the data folder."
     )
     secret_key: SecretStr | None = Field(
         default=None, description="Encrypts key secrets at rest; none: `up` makes one in the data folder."
@@ -161,7 +161,7 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """The URL of the store."""
-        return self.database_url or f"sqlite+aiosqlite:///{self.data / DATABASE_FILE}"
+        return self.database_url or f"sqlite:///{self.data / DATABASE_FILE}"
 
     @property
     def topic_arn(self) -> str:
