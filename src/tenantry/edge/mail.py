@@ -13,9 +13,8 @@ from tenantry.core.message import Refusal, RefusalCode
 from tenantry.wire.address import AddressError, Mailbox, parse_mailbox
 from tenantry.wire.mime import MimeProblem
 
-TAGS_MAX = 48  # SES takes 50, and two are ours
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")  # SES v2, MessageTag
-_TAG_PREFIXES = (NAME_PREFIX, "ses:", "ses-", "aws:")
+_TAG_PREFIXES = (NAME_PREFIX, "ses:")
 
 _CODES = {
     "message_too_large": RefusalCode.TOO_LARGE,
@@ -59,8 +58,6 @@ def mailboxes(texts: Iterable[str], field: str) -> tuple[str, ...] | Refusal:
 
 def tags_refusal(tags: Mapping[str, str], field: str) -> Refusal | None:
     """Refuse tags that SES would not take, and those whose names are ours or SES's."""
-    if len(tags) > TAGS_MAX:
-        return Refusal(RefusalCode.INVALID_TAG, f"Give at most {TAGS_MAX} tags, not {len(tags)}.", field)
     for name, value in tags.items():
         shown = ascii(name[:80])[1:-1]
         if name.lower().startswith(_TAG_PREFIXES):

@@ -147,10 +147,15 @@ def _content(mail: MessageIn) -> bytes | Refusal:
 
 def shape_refusal(error: ValidationError) -> Refusal:
     """Return what pydantic found first: not JSON at all, or the field that is not as documented."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    first = found[0]
     if first["type"] == "json_invalid":
         return Refusal(RefusalCode.MALFORMED, f"Send a JSON object in UTF-8. {first['msg']}.", "body")
-    return field_refusal(first["type"], first["loc"], first["msg"])
+    if _UNION_BRANCHES.isdisjoint(first["loc"]):
+        return field_refusal(first["type"], first["loc"], first["msg"])
+    # Each form of an address field says why it does not fit; the one that got furthest into the value is meant.
+    meant = max((row for row in found if row["loc"][0] == first["loc"][0]), key=lambda row: len(row["loc"]))
+    return field_refusal(meant["type"], meant["loc"], "give a string, or a list of strings")
 
 
 def field_refusal(kind: str, loc: Sequence[int | str], words: str) -> Refusal:

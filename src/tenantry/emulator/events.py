@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any
 
 from tenantry.emulator.mail import HEADERS_MAX_BYTES, Mail
@@ -37,7 +36,7 @@ def stamp(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-@dataclass(eq=False)
+@dataclass(slots=True, eq=False)
 class Sent:
     """What the events of one accepted message share; it lives as long as they are unread."""
 
@@ -51,8 +50,8 @@ class Sent:
     tags: Mapping[str, str]
     auto_tags: Mapping[str, str]
     outgoing_ip: str
+    _head: str = ""
 
-    @cached_property
     def _plain_head(self) -> str:
         head = {
             "timestamp": stamp(self.sent_at),
@@ -64,8 +63,7 @@ class Sent:
         }
         return json.dumps(head)[:-1]
 
-    @cached_property
-    def _head(self) -> str:
+    def _full_head(self) -> str:
         headers, truncated = _fitting(self.mail.headers)
         common: dict[str, Any] = {"from": [self.mail.source]}
         addresses = {"replyTo": self.mail.reply_to, "to": self.mail.to, "cc": self.mail.cc}
@@ -74,17 +72,18 @@ class Sent:
         if self.mail.subject is not None:
             common["subject"] = self.mail.subject
         rest = {"headersTruncated": truncated, "headers": headers, "commonHeaders": common}
-        return f"{self._plain_head}, {json.dumps(rest)[1:-1]}"
+        return f"{self._plain_head()}, {json.dumps(rest)[1:-1]}"
 
     def mail_object(self, **more_tags: str) -> str:
         """Return the JSON text of `mail` with all its tags (each an array)."""
         tags = {name: [value] for name, value in {**self.auto_tags, **more_tags, **self.tags}.items()}
+        self._head = self._head or self._full_head()  # the same for each event of the message
         return f'{self._head}, "tags": {json.dumps(tags)}}}'
 
     def plain_mail_object(self) -> str:
         """Return `mail` as DeliveryDelay has it: no headers, and the configuration set as the only tag."""
         tags = {"ses:configuration-set": [self.configuration_set]}
-        return f'{self._plain_head}, "headersTruncated": false, "tags": {json.dumps(tags)}}}'
+        return f'{self._plain_head()}, "headersTruncated": false, "tags": {json.dumps(tags)}}}'
 
     @property
     def tenant_tag(self) -> dict[str, str]:

@@ -105,6 +105,8 @@ async def reconcile(store: Store, control: Control, cell: CellId, course: Course
     to the mirror before the next is made; a crash between both repeats one idempotent call.
     """
     made, looks, failed = 0, 0, list[Refused]()
+    async with store.step() as step:
+        await step.note_progress(cell)  # what is true already needs no call: a pause of streams that SES has not, say
     while True:
         await course.pace.ready()
         due = await _next(store, cell, course)
@@ -125,8 +127,6 @@ async def reconcile(store: Store, control: Control, cell: CellId, course: Course
 
 async def _next(store: Store, cell: CellId, course: Course) -> _Next:
     async with store.step() as step:
-        # What the mirror has made true meanwhile (a pause of streams that SES does not know, say) needs no call.
-        await step.note_progress(cell)
         desired, mirror = await step.desired(cell), await step.mirror(cell)
     changes = plan(desired, mirror)
     now = course.pace.clock.monotonic()

@@ -208,9 +208,12 @@ def _refuse_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
 def _json_object(body: bytes) -> dict[str, Any] | WireError:
     try:
-        value = json.loads(body, parse_constant=_refuse_constant)
+        value = _decoder.decode(body.decode())
         if b"\\ud" in body or b"\\uD" in body:
             json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could never leave as mail
     except (ValueError, RecursionError):

@@ -1,0 +1,64 @@
+"""Owns the group commit: submissions that arrive together share one commit; leaves the decision to flow.accept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from tenantry.core.message import Submission
+from tenantry.flow.accept import Answer, accept
+from tenantry.ports import Store
+
+ALONE_BYTES = 256_000  # larger content commits alone, so that nobody waits for its bytes
+
+Waiter = tuple[Submission, "asyncio.Future[Answer]"]
+
+
+class Batcher:
+    """Accepts submissions one by one to the outside, in batches to the store."""
+
+    def __init__(self, store: Store, size: int, parallel: int, accepted: Callable[[], None]) -> None:
+        """size: submissions a commit at most; parallel: commits at a time; accepted is called after each commit."""
+        self._store = store
+        self._size = size
+        self._parallel = parallel
+        self._accepted = accepted
+        self._waiting: deque[Waiter] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+
+    async def accept(self, submission: Submission) -> Answer:
+        """Return the answer after the commit; raises StoreBusy when the store cannot commit now."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((submission, answer))
+        if len(self._workers) < self._parallel:
+            worker = asyncio.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        return await answer
+
+    async def _work(self) -> None:
+        await asyncio.sleep(0)  # let the submissions of this turn of the loop gather
+        while self._waiting:
+            await self._commit(self._next())
+
+    def _next(self) -> list[Waiter]:
+        batch = [self._waiting.popleft()]
+        while self._waiting and len(batch) < self._size:
+            if len(batch[-1][0].content) > ALONE_BYTES or len(self._waiting[0][0].content) > ALONE_BYTES:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+    async def _commit(self, batch: list[Waiter]) -> None:
+        try:
+            answers = await accept(self._store, [submission for submission, _ in batch])
+        except Exception as error:
+            for _, waiter in batch:
+                if not waiter.done():
+                    waiter.set_exception(error)
+            return
+        for (_, waiter), answer in zip(batch, answers, strict=True):
+            if not waiter.done():  # its client may have gone
+                waiter.set_result(answer)
+        self._accepted()

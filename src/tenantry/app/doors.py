@@ -1,0 +1,68 @@
+"""Owns running the doors: the ASGI app on uvicorn inside this process's loop; leaves every answer to tenantry.edge."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from importlib.metadata import version
+
+import structlog
+import uvicorn
+
+from tenantry.app.batch import Batcher
+from tenantry.aws.models import sesv2_model
+from tenantry.edge.app import create_app
+from tenantry.edge.doors import Doors
+from tenantry.ports import Clock
+from tenantry.settings import Settings
+from tenantry.store.store import Store
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the doors' port (0: any free one), or raise OSError saying which port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise OSError(f"{host}:{port} cannot be bound ({error.strerror}): choose another with --port.") from error
+    bound.listen(2_048)
+    bound.setblocking(False)
+    return bound
+
+
+class QuietServer(uvicorn.Server):
+    """A uvicorn server that leaves signals to the process that embeds it."""
+
+    def install_signal_handlers(self) -> None:
+        """Leave them alone."""
+
+
+def make_server(settings: Settings, store: Store, clock: Clock, batcher: Batcher) -> uvicorn.Server:
+    """Return the server of the doors, not started yet."""
+    log = structlog.get_logger(loop="doors")
+    doors = Doors(
+        store=store,
+        clock=clock,
+        accept=batcher.accept,
+        sesv2_model=sesv2_model(),
+        region=settings.region,
+        version=version("tenantry"),
+        new_request_id=lambda: secrets.token_hex(16),
+        report_bug=lambda request_id, error: log.error("bug", request_id=request_id, exc_info=error),
+        max_body_bytes=settings.max_body_bytes,
+    )
+    config = uvicorn.Config(
+        create_app(doors),
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    return QuietServer(config)

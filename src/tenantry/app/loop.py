@@ -1,0 +1,64 @@
+"""Owns how a loop lives: it runs its round again and again, logs what was done, and backs off when a round fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from tenantry.ports import Clock, FeedUnavailable, StoreBusy
+
+BACKOFF_MOST_SECONDS = 60.0
+EXPECTED = (StoreBusy, FeedUnavailable)  # the world's fault: no traceback is of use
+
+
+@dataclass(slots=True)
+class Kick:
+    """A bell between loops of one process: whoever waits on it looks at once, not at the next poll."""
+
+    _event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ring(self) -> None:
+        """Wake the loop that waits, or make its next wait end at once."""
+        self._event.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until the bell rings, or this long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return
+        self._event.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long a loop rests after a failed round: doubled at each failure in a row."""
+
+    clock: Clock
+    first_seconds: float = 1.0
+
+    async def rest(self, failures: int) -> None:
+        """Rest after this many failures in a row."""
+        await self.clock.sleep(min(BACKOFF_MOST_SECONDS, self.first_seconds * 2.0 ** (failures - 1)))
+
+
+async def forever(name: str, backoff: Backoff, one_round: Callable[[], Awaitable[None]]) -> None:
+    """Run rounds until cancelled; a round that fails is logged once and followed by a rest."""
+    log = structlog.get_logger(loop=name)
+    failures = 0
+    while True:
+        try:
+            await one_round()
+            failures = 0
+        except EXPECTED as error:
+            failures += 1
+            log.warning("round failed", error=str(error), failures=failures)
+            await backoff.rest(failures)
+        except Exception:
+            failures += 1
+            log.exception("round failed", failures=failures)
+            await backoff.rest(failures)

@@ -1,0 +1,113 @@
+"""Owns the dispatch pipeline of one cell: one task claims what can start now and starts it, another settles what finished.
+
+Leaves whose turn it is to flow.dispatch, the call to the Ses port. The number in flight is the only knob.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from tenantry.app.loop import Backoff, Kick
+from tenantry.core.claim import Claim
+from tenantry.core.ids import CellId
+from tenantry.core.outcome import Outcome
+from tenantry.core.turn import Ending
+from tenantry.flow.dispatch import claim, hand_back, settle
+from tenantry.ports import Clock, Ses, Store, StoreBusy
+
+IDLE_SECONDS = 0.25  # the floor when no bell rings: accept in another process leaves only a wake
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """How much may flow: sends at a time, seconds that a claim may wait for its start, outcomes a commit, pause by rate."""
+
+    in_flight: int = 64
+    claim_ahead_seconds: float = 0.5
+    settle_batch: int = 64
+    turn_poll_seconds: float = 0.02
+
+
+class Pipeline:
+    """Claims, sends and settles for one cell until cancelled."""
+
+    def __init__(self, store: Store, ses: Ses, clock: Clock, cell: CellId, flow: Flow) -> None:
+        """mail is the bell that accept rings; backoff rests after errors of the store."""
+        self.mail = Kick()
+        self._store = store
+        self._ses = ses
+        self._clock = clock
+        self._cell = cell
+        self._flow = flow
+        self._backoff = Backoff(clock, 0.1)
+        self._sending: set[asyncio.Task[None]] = set()
+        self._finished: asyncio.Queue[Outcome] = asyncio.Queue()
+        self._room = asyncio.Event()
+        self._log = structlog.get_logger(loop="dispatch", cell=cell)
+
+    async def claim_round(self) -> None:
+        """Take one turn and start all of it; wait where there is nothing to take."""
+        room = self._flow.in_flight - len(self._sending)
+        if room < self._flow.in_flight / 2:  # larger turns cost less a message, and one hanging call holds nobody up
+            self._room.clear()
+            await self._room.wait()
+            return
+        began = self._clock.monotonic()
+        claimed = await claim(self._store, self._cell, room)
+        if claimed.claims and self._clock.monotonic() - began > self._flow.claim_ahead_seconds:
+            await hand_back(self._store, [one.attempt_id for one in claimed.claims])
+            self._log.warning("claims came too late and went back", claims=len(claimed.claims))
+            return
+        for one in claimed.claims:
+            task = asyncio.create_task(self._send(one))
+            self._sending.add(task)
+            task.add_done_callback(self._sent)
+        if claimed.claims:
+            self._log.debug("turn", claims=len(claimed.claims), ending=claimed.ending)
+        if claimed.ending in (Ending.RATE, Ending.QUOTA):
+            await self._clock.sleep(self._flow.turn_poll_seconds)
+        elif not claimed.claims:
+            await self.mail.wait(IDLE_SECONDS)
+
+    async def _send(self, one: Claim) -> None:
+        self._finished.put_nowait(await self._ses.send(one))
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        self._room.set()
+
+    async def settle_round(self) -> None:
+        """Write down what has finished, as one commit; outcomes are kept until they are written."""
+        outcomes = [await self._finished.get()]
+        while not self._finished.empty() and len(outcomes) < self._flow.settle_batch:
+            outcomes.append(self._finished.get_nowait())
+        failures = 0
+        while True:
+            try:
+                settled = await settle(self._store, outcomes)
+                break
+            except StoreBusy as error:
+                failures += 1
+                self._log.warning("settling waits for the store", error=str(error), outcomes=len(outcomes))
+                await self._backoff.rest(failures)
+        if settled.refused or settled.unknown or settled.retried:
+            self._log.info(
+                "settled",
+                handed=settled.handed,
+                refused=settled.refused,
+                unknown=settled.unknown,
+                retried=settled.retried,
+                throttled=settled.throttled,
+            )
+        else:
+            self._log.debug("settled", handed=settled.handed)
+
+    async def drain(self) -> None:
+        """Wait for the sends under way and settle them: nothing stays open at a graceful stop."""
+        if self._sending:
+            await asyncio.wait(self._sending)
+        while not self._finished.empty():
+            await self.settle_round()
