@@ -24,7 +24,9 @@ from tenantry.store.store import Store
 
 OPERATOR = KeyId("key_" + "0" * 32)
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-PLENTY = AccountReading(rate_per_second=100_000.0, quota_24h=-1.0, sent_24h=0.0, sending_enabled=True, enforcement="HEALTHY")
+PLENTY = AccountReading(
+    rate_per_second=100_000.0, quota_24h=-1.0, sent_24h=0.0, sending_enabled=True, enforcement="HEALTHY"
+)
 
 
 @dataclass
@@ -134,7 +136,9 @@ async def handed(store: Store, cell_id: CellId, room: int = 1_000) -> list[tuple
     return done
 
 
-def report(kind: str, claim: Claim, ses_id: str, *recipients: str, bounce: tuple[str, str] = ("Permanent", "General")) -> Report:
+def report(
+    kind: str, claim: Claim, ses_id: str, *recipients: str, bounce: tuple[str, str] = ("Permanent", "General")
+) -> Report:
     """An event of SES about a claim that was handed over."""
     fact = fact_of(kind, bounce[0] if kind == "Bounce" else None, "abuse" if kind == "Complaint" else None)
     hard = kind == "Bounce" and counts_as_bounce(*bounce)

@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 DEFAULT_DATA = Path("~/.tenantry")
 DATABASE_FILE = "tenantry.db"
 LOCAL_CONTROL_CALLS_PER_SECOND = 50.0
-AWS_CONTROL_CALLS_PER_SECOND = 1.0  # what SES grants an account for nearly every control operation (ses-facts 1.3)
+AWS_CONTROL_CALLS_PER_SECOND = 1.0  # what SES grants an account for nearly every control operation
 
 
 class Cloud(StrEnum):

@@ -39,7 +39,11 @@ async def test_a_message_is_taken_and_can_be_read_back(doors: Doorstep) -> None:
     assert reply.headers["x-request-id"].startswith("req-")
     shown = (await doors.call("GET", f"/v1/messages/{reply.json['id']}")).json
     assert shown["from"] == "hello@acme.example"
-    assert [row["address"] for row in shown["recipients"]] == ["ann@example.com", "bob@example.org", "carol@example.net"]
+    assert [row["address"] for row in shown["recipients"]] == [
+        "ann@example.com",
+        "bob@example.org",
+        "carol@example.net",
+    ]
     assert shown["timeline"][0]["what"] == "accepted"
     assert shown["tags"] == {"campaign": "autumn"}
 

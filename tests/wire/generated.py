@@ -27,7 +27,7 @@ SAMPLES = {
     "[ -~]*": "plain text",
 }
 UNSENDABLE = {"EndpointId"}  # sends boto3 to another host, with a signer that is not installed
-TEXTS = ("a", "arn:aws:ses:eu-west-1:123456789012:identity/a b+c@example.com", "Grüße/%2F?&=#", "日本 \\ \"")
+TEXTS = ("a", "arn:aws:ses:eu-west-1:123456789012:identity/a b+c@example.com", "Grüße/%2F?&=#", '日本 \\ "')
 
 
 def model(service: str) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
 import socket
+from collections.abc import Generator
 from importlib.metadata import version
 
 import structlog
@@ -33,14 +36,26 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
-class QuietServer(uvicorn.Server):
-    """A uvicorn server that leaves signals to the process that embeds it."""
+class DoorServer(uvicorn.Server):
+    """A uvicorn server that says when it is up, and leaves signals to the process that embeds it."""
 
-    def install_signal_handlers(self) -> None:
-        """Leave them alone."""
+    def __init__(self, config: uvicorn.Config) -> None:
+        """Take uvicorn's own configuration."""
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, then tell."""
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave signals alone."""
+        yield
 
 
-def make_server(settings: Settings, store: Store, clock: Clock, batcher: Batcher) -> uvicorn.Server:
+def make_server(settings: Settings, store: Store, clock: Clock, batcher: Batcher) -> DoorServer:
     """Return the server of the doors, not started yet."""
     log = structlog.get_logger(loop="doors")
     doors = Doors(
@@ -65,4 +80,4 @@ def make_server(settings: Settings, store: Store, clock: Clock, batcher: Batcher
         server_header=False,
         timeout_graceful_shutdown=5,
     )
-    return QuietServer(config)
+    return DoorServer(config)

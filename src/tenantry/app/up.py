@@ -14,13 +14,12 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
 import uvloop
 
 from tenantry.app.batch import Batcher
 from tenantry.app.cell import open_cloud
 from tenantry.app.clock import SystemClock
-from tenantry.app.doors import listen, make_server
+from tenantry.app.doors import DoorServer, listen, make_server
 from tenantry.app.logs import set_up_logs
 from tenantry.app.worker import Worker
 from tenantry.core.ids import KeyId
@@ -31,7 +30,7 @@ from tenantry.store.engine import Opening, open_store
 from tenantry.store.store import Store
 from tenantry.store.vault import Vault
 
-SECRET_KEY_FILE = "secret.key"
+SEALING_KEY_FILE = "secret.key"
 OPERATOR_KEY_FILE = "operator.key"
 BOOT = KeyId("key_" + "0" * 32)  # stands for this process where an operator's name is asked for
 CHILD_SECONDS = 15.0
@@ -83,15 +82,14 @@ async def _up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
         await _serve(worker, server, door, lambda: on_ready(started))
 
 
-async def _serve(worker: Worker, server: uvicorn.Server, door: socket.socket, ready: Callable[[], None]) -> None:
+async def _serve(worker: Worker, server: DoorServer, door: socket.socket, ready: Callable[[], None]) -> None:
     """Run doors and worker until told to stop; then close the doors, finish what is under way, and return."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     doors = asyncio.create_task(server.serve(sockets=[door]), name="doors")
     work = asyncio.create_task(worker.run(), name="worker")
-    while not server.started and not doors.done():
-        await asyncio.sleep(0.01)
+    await server.up.wait()
     ready()
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((doors, work, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -145,7 +143,7 @@ def _secret_key(settings: Settings) -> str:
     """Return the sealing key of the settings, or the one in the data folder, made at the first start."""
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value()
-    path = settings.data / SECRET_KEY_FILE
+    path = settings.data / SEALING_KEY_FILE
     if not path.exists():
         _write_private(path, Vault.new_key())
     return path.read_text().strip()

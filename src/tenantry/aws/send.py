@@ -1,4 +1,4 @@
-"""Owns the hot path to SES: one SendEmail call an attempt, and what its answer amounts to (DESIGN 6's table).
+"""Owns the hot path to SES: one SendEmail call an attempt, and what its answer amounts to.
 
 Leaves when to send to dispatch, and every resend to its rules: nothing here calls twice.
 """
@@ -87,7 +87,9 @@ def outcome_of(attempt_id: AttemptId, answer: Answer) -> Outcome:
         return Unknown(attempt_id, f"SES answered {answer.status}")
     code = (answer.error_type or _member(answer.body, "code") or _member(answer.body, "__type") or "").partition(":")[0]
     code = code.rpartition("#")[2]
-    words = f"{code or answer.status}: {_member(answer.body, 'message') or _member(answer.body, 'Message') or ''}"[:WORDS_MOST]
+    words = f"{code or answer.status}: {_member(answer.body, 'message') or _member(answer.body, 'Message') or ''}"[
+        :WORDS_MOST
+    ]
     if answer.status == 429 or code in THROTTLES:
         return Retry(attempt_id, words, burned=False, throttled=True)
     if code in OUR_CREDENTIALS:

@@ -42,5 +42,7 @@ class Credentials:
     def _find(self) -> ReadOnlyCredentials:
         found = self._session.get_credentials()
         if found is None:
-            raise RuntimeError("AWS credentials are missing: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give a role.")
+            raise RuntimeError(
+                "AWS credentials are missing: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give a role."
+            )
         return found.get_frozen_credentials()

@@ -16,6 +16,7 @@ from tenantry.aws.session import Credentials
 from tenantry.ports import Clock
 from tenantry.wire.sigv4 import Signer
 
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One service's endpoint in one Region."""
@@ -59,9 +60,7 @@ class SignedClient:
     async def post(self, path: str, body: bytes, content_type: str, extra: dict[str, str] | None = None) -> Answer:
         """Make exactly one call; raises aiohttp's errors, TimeoutError past the deadline."""
         signer = await self._signer_now()
-        headers = signer.headers(
-            "POST", path, "", self._host, body, now=self._clock.wall(), content_type=content_type
-        )
+        headers = signer.headers("POST", path, "", self._host, body, now=self._clock.wall(), content_type=content_type)
         if extra:
             headers |= extra
         url = URL(self._target.endpoint + path, encoded=True)
@@ -71,13 +70,17 @@ class SignedClient:
     async def _signer_now(self) -> Signer:
         found = await self._credentials.get()
         if self._signer is None or self._signer[0] is not found:
-            signer = Signer(found.access_key or "", found.secret_key or "", self._target.region, self._target.service, found.token)
+            signer = Signer(
+                found.access_key or "", found.secret_key or "", self._target.region, self._target.service, found.token
+            )
             self._signer = (found, signer)
         return self._signer[1]
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=self._limits.connections, keepalive_timeout=self._limits.idle_seconds)
+            connector = aiohttp.TCPConnector(
+                limit=self._limits.connections, keepalive_timeout=self._limits.idle_seconds
+            )
             timeout = aiohttp.ClientTimeout(total=self._limits.deadline_seconds)
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
         return self._session

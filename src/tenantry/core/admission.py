@@ -13,8 +13,8 @@ from tenantry.core.ids import MessageId, StreamId, TenantId
 from tenantry.core.message import Addressee, Message, Refusal, RefusalCode, Submission
 from tenantry.core.tenant import Sender, Stream, StreamClass
 
-RECIPIENTS_MOST = 50  # SES: recipients of one message (ses-facts 1.11)
-CONTENT_MOST_BYTES = 40 * 1024 * 1024  # SES v2, after base64 (ses-facts 1.11)
+RECIPIENTS_MOST = 50  # SES: recipients of one message (SES quotas)
+CONTENT_MOST_BYTES = 40 * 1024 * 1024  # SES v2, after base64 (SES quotas)
 TAGS_MOST = 20
 OUR_PREFIXES = ("tenantry-", "ses:")
 KEPT = {StreamClass.TRANSACTIONAL: timedelta(hours=12), StreamClass.MARKETING: timedelta(days=3)}
@@ -44,7 +44,9 @@ def stream_for(submission: Submission, sender: Sender) -> Stream | Refusal:
     if (stream := sender.streams.get(submission.stream)) is not None:
         return stream
     known = ", ".join(sorted(sender.streams)) or "none"
-    return Refusal(RefusalCode.UNKNOWN_STREAM, f"You have no stream {submission.stream[:64]!r}; yours are: {known}.", "stream")
+    return Refusal(
+        RefusalCode.UNKNOWN_STREAM, f"You have no stream {submission.stream[:64]!r}; yours are: {known}.", "stream"
+    )
 
 
 def admit(submission: Submission, sender: Sender, suppressed: Suppressed, stamp: Stamp) -> Message | Refusal:

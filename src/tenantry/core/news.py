@@ -13,7 +13,6 @@ from tenantry.core.event import Fact, NewFact, RecipientRow, Report
 from tenantry.core.provider import reports_complaints
 
 
-
 @dataclass(frozen=True, slots=True)
 class News:
     """What is new of one message: facts by recipient, places of counted bounces and of the complaint, suppressions."""
@@ -44,7 +43,9 @@ def news(rows: Sequence[RecipientRow], reports: Sequence[Report]) -> News:
                 suppressed.append((row.address, report.fact))
         new = said & ~row.facts
         if new:
-            facts.append(NewFact(row.message_id, row.number, new, _first(about, Fact.BOUNCED), _first(about, Fact.COMPLAINED)))
+            facts.append(
+                NewFact(row.message_id, row.number, new, _first(about, Fact.BOUNCED), _first(about, Fact.COMPLAINED))
+            )
         if new & Fact.BOUNCE_COUNTED and row.ordinal is not None:
             bounced.append(row)
         complaint_counts = complaint_counts or bool(said & Fact.COMPLAINT_COUNTED)

@@ -1,4 +1,4 @@
-"""Owns what one attempt can amount to (DESIGN 6); leaves the mapping from SES's answers to the send adapter."""
+"""Owns what one attempt can amount to; leaves the mapping from SES's answers to the send adapter."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def identity_suffix(identity: Identity) -> str:
 
 
 def desired(wanted: Wanted) -> list[Resource]:
-    """Return what SES should hold (DESIGN 9.1), in an order that can be made: what is needed first stands first."""
+    """Return what SES should hold, in an order that can be made: what is needed first stands first."""
     stopped = {pause.scope_id for pause in wanted.pauses}
     pools = {pool.id: pool for pool in wanted.pools}
     owned: dict[TenantId, list[Identity]] = {}
@@ -190,7 +190,7 @@ def _of_stream(site: _Site, identities: Sequence[Identity]) -> Iterator[Resource
 
 
 SUPPRESSION: Mapping[str, str] = {"suppression_scope": "TENANT", "suppression_reasons": "BOUNCE COMPLAINT"}
-"""One tenant's bounce must not block the address for all, which is SES's own default (ses-facts 1.10)."""
+"""One tenant's bounce must not block the address for all, which is SES's own default."""
 
 
 def _made(kind: ResourceKind, name: str, **attributes: str) -> Resource:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SILENT = frozenset({"gmail.com", "googlemail.com"})  # they send SES no complaints (ses-facts 1.10)
+SILENT = frozenset({"gmail.com", "googlemail.com"})  # they send SES no complaints
 
 
 def reports_complaints(address: str) -> bool:

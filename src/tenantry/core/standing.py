@@ -1,4 +1,4 @@
-"""Owns what a recipient's facts amount to, and which fact a report of SES states (ses-facts 2.1).
+"""Owns what a recipient's facts amount to, and which fact a report of SES states.
 
 Leaves decoding reports to the wire and storing facts to the store.
 """

@@ -27,7 +27,7 @@ class Scope(StrEnum):
 
 
 class PoolKind(StrEnum):
-    """How SES gives IPs to a pool (ses-facts 1.8)."""
+    """How SES gives IPs to a pool."""
 
     SHARED = "shared"
     STANDARD = "standard"

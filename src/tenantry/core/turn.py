@@ -1,4 +1,4 @@
-"""Owns the fair turn: which waiting messages of a cell start now (DESIGN 6, lanes and fair turns).
+"""Owns the fair turn: which waiting messages of a cell start now.
 
 Leaves to others what a turn is made from (loading lanes, credit and shares) and writing it down (the store).
 """

@@ -37,7 +37,7 @@ STATUS = {
     RefusalCode.INTERNAL: 500,
 }
 
-# SES's own types, so that the code which a tenant wrote against SES reacts as it does there (ses-facts 1.2).
+# SES's own types, so that the code which a tenant wrote against SES reacts as it does there.
 SES_TYPE = {
     RefusalCode.MALFORMED: ("SerializationException", 400),
     RefusalCode.INVALID_FIELD: ("BadRequestException", 400),

@@ -18,7 +18,9 @@ Answer = Accepted | Refusal
 Names = dict[tuple[TenantId, str], Remembered]
 
 REVOKED = Refusal(RefusalCode.KEY_REVOKED, "This key is revoked or was never yours: ask for a new one.")
-UNSTORABLE = Refusal(RefusalCode.INVALID_FIELD, "The message holds a value that cannot be stored, such as a NUL character.")
+UNSTORABLE = Refusal(
+    RefusalCode.INVALID_FIELD, "The message holds a value that cannot be stored, such as a NUL character."
+)
 
 
 async def accept(store: Store, submissions: Sequence[Submission]) -> list[Answer]:
@@ -42,7 +44,9 @@ async def _accept(step: AcceptStep, submissions: Sequence[Submission]) -> list[A
     senders = await step.senders({submission.key_id for submission in submissions})
     suppressed = await _suppressed(step, submissions, senders)
     names = dict(await step.remembered(_names(submissions, senders)))
-    ids = sorted(step.new_id(MessageId) for _ in submissions)  # within a batch, too, the order of arrival is the order of ids
+    ids = sorted(
+        step.new_id(MessageId) for _ in submissions
+    )  # within a batch, too, the order of arrival is the order of ids
     answers: list[Answer] = []
     fresh: list[tuple[int, Message, Stream]] = []
     for submission, message_id in zip(submissions, ids, strict=True):
@@ -74,7 +78,9 @@ async def _write(step: AcceptStep, answers: list[Answer], fresh: Sequence[tuple[
     await step.insert_accepted(accepted)
 
 
-def _answer(stamp: Stamp, submission: Submission, sender: Sender, names: Names, suppressed: Suppressed) -> Message | Answer:
+def _answer(
+    stamp: Stamp, submission: Submission, sender: Sender, names: Names, suppressed: Suppressed
+) -> Message | Answer:
     """Decide on one submission: what its idempotency name stands for, else what the rules say."""
     if submission.idempotency_key is not None:
         known = names.get((sender.tenant.id, submission.idempotency_key))
@@ -111,7 +117,9 @@ def _names(submissions: Sequence[Submission], senders: Mapping[KeyId, Sender]) -
     }
 
 
-async def _suppressed(step: AcceptStep, submissions: Sequence[Submission], senders: Mapping[KeyId, Sender]) -> Suppressed:
+async def _suppressed(
+    step: AcceptStep, submissions: Sequence[Submission], senders: Mapping[KeyId, Sender]
+) -> Suppressed:
     wanted: set[tuple[TenantId, StreamId, str]] = set()
     for submission in submissions:
         if (sender := senders.get(submission.key_id)) is None:

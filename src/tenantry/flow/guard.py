@@ -58,7 +58,9 @@ async def _throttle(step: StoreStep, verdict: VerdictView) -> None:
     await step.set_limit(verdict.stream_id, policy.throttle_fraction, 0)
 
 
-async def open_pause(store: Store, clock: Clock, scope: tuple[str, ScopeId], author: Author, reason: str) -> Pause | Refusal:
+async def open_pause(
+    store: Store, clock: Clock, scope: tuple[str, ScopeId], author: Author, reason: str
+) -> Pause | Refusal:
     """Stop a scope and return once no older claim of it is open, or its deadline has passed: the pause is then local."""
     async with store.step() as step:
         owner = await step.scope_owner(*scope)
@@ -106,7 +108,9 @@ async def end_pause(store: Store, pause_id: PauseId, author: Author, reason: str
         if pause.ended_at is not None:
             return Refusal(RefusalCode.CONFLICT, "This pause has ended already.", "pause")
         if author is not Author.OPERATOR and author is not pause.author:
-            return Refusal(RefusalCode.FORBIDDEN, f"Only the {pause.author} or an operator may end this pause.", "pause")
+            return Refusal(
+                RefusalCode.FORBIDDEN, f"Only the {pause.author} or an operator may end this pause.", "pause"
+            )
         if pause.end_reason is None and pause.author is Author.GUARD and isinstance(pause.scope_id, StreamId):
             stream = await step.stream(pause.scope_id)
             await step.begin_cohort(stream.id, ramp_fraction(POLICIES[stream.policy], 0), 0)

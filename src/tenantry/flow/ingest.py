@@ -32,14 +32,18 @@ class Ingested:
     verdicts: int
 
 
-async def ingest(store: Store, cell: CellId, reports: Sequence[Report], poison: Sequence[tuple[str, str]] = ()) -> Ingested:
+async def ingest(
+    store: Store, cell: CellId, reports: Sequence[Report], poison: Sequence[tuple[str, str]] = ()
+) -> Ingested:
     """Apply reports once each, whatever their order and repetition; poison, (raw text, reason), is kept in quarantine.
 
     Returns after the commit, so that the caller may acknowledge. A report acts only on the owner of its mail.
     """
     async with store.step() as step:
         owners = await step.owners(reports)
-        owned = [(owner, one) for one in reports if (owner := owners.get(one.digest)) is not None and _belongs(owner, one)]
+        owned = [
+            (owner, one) for one in reports if (owner := owners.get(one.digest)) is not None and _belongs(owner, one)
+        ]
         known = {one.digest for _, one in owned}
         foreign = [(one.raw, "it is about no mail of ours") for one in reports if one.digest not in known]
         await step.quarantine([*poison, *foreign])
@@ -106,7 +110,9 @@ def _tally(stream_id: StreamId, row: RecipientRow, bounced: int = 0, complained:
 async def _judge(step: StoreStep, tallies: Sequence[Tally]) -> int:
     """Write down each crossing in a block that a tally touched; only the present cohort is judged."""
     crossed = 0
-    touched: Mapping[tuple[StreamId, int, int], None] = {(one.stream_id, one.cohort, one.bucket): None for one in tallies}
+    touched: Mapping[tuple[StreamId, int, int], None] = {
+        (one.stream_id, one.cohort, one.bucket): None for one in tallies
+    }
     for stream_id, cohort, bucket in touched:
         stream = await step.stream(stream_id)
         if cohort != stream.cohort:

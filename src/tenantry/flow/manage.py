@@ -31,7 +31,7 @@ from tenantry.ports import FleetStore, Store, StoreConflict, StoreRejected, Tena
 from tenantry.wire.address import AddressError, ascii_domain, parse_mailbox
 
 SHARED_POOL = "shared"
-POOLS_MAX = 50  # per Region, standard and managed together (ses-facts 1.8)
+POOLS_MAX = 50  # per Region, standard and managed together (SES quotas)
 LABELS_MAX = 20  # SES takes 50 tags on a resource; some are ours
 TENANT_SCOPES = frozenset({Scope.SEND, Scope.READ, Scope.MANAGE})
 OPERATOR_SCOPES = frozenset({Scope.READ, Scope.MANAGE, Scope.OPERATE})

@@ -75,7 +75,9 @@ class AcceptQueries(Queries):
         )
 
     async def _one_tenant(self, tenant_id: TenantId) -> Tenant:
-        return read_tenant((await self.conn.execute(select(tables.tenant).where(tables.tenant.c.id == tenant_id))).one())
+        return read_tenant(
+            (await self.conn.execute(select(tables.tenant).where(tables.tenant.c.id == tenant_id))).one()
+        )
 
     async def remembered(self, names: Iterable[tuple[TenantId, str]]) -> Mapping[tuple[TenantId, str], Remembered]:
         """See ports.AcceptStep."""
@@ -117,7 +119,9 @@ class AcceptQueries(Queries):
         wanted = list(streams)
         holds = {stream.id: "unprovisioned" for stream in wanted if stream.provisioned_at is None}
         scopes = [
-            (stream.id, scope) for stream in wanted for scope in (stream.id, stream.tenant_id, stream.pool_id, stream.cell_id)
+            (stream.id, scope)
+            for stream in wanted
+            for scope in (stream.id, stream.tenant_id, stream.pool_id, stream.cell_id)
         ]
         found = await self.run(
             "SELECT w.stream_id FROM {w} JOIN pause p ON p.scope_id = w.scope_id AND p.ended_at IS NULL",

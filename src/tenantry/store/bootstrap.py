@@ -54,7 +54,9 @@ async def forget_mirror(store: Store, cell: CellId) -> None:
     """Forget what SES was last seen to have: the account behind the cell is a new one, so everything is made again."""
     async with store.step(lock=cell) as step:
         await step.conn.execute(delete(tables.mirror).where(tables.mirror.c.cell_id == cell))
-        await step.conn.execute(update(tables.stream).where(tables.stream.c.cell_id == cell).values(provisioned_at=None))
+        await step.conn.execute(
+            update(tables.stream).where(tables.stream.c.cell_id == cell).values(provisioned_at=None)
+        )
         await step.conn.execute(
             update(tables.pause)
             .where(tables.pause.c.cell_id == cell, tables.pause.c.ended_at.is_(None))

@@ -43,7 +43,10 @@ class DispatchQueries(Queries):
 
     async def consume_wakes(self, cell: CellId) -> int:
         """See ports.DispatchStep."""
-        woken = {stream for (stream,) in await self.run("DELETE FROM wake WHERE cell_id = :cell RETURNING stream_id", cell=cell)}
+        woken = {
+            stream
+            for (stream,) in await self.run("DELETE FROM wake WHERE cell_id = :cell RETURNING stream_id", cell=cell)
+        }
         if woken:
             await self.run(
                 "UPDATE lane SET ready = true WHERE NOT lane.ready AND lane.stream_id IN (SELECT w.stream_id FROM {w})"
@@ -145,7 +148,8 @@ class DispatchQueries(Queries):
         taken = {
             self.seam.id(MessageId, message): attempts
             for message, attempts in await self.run(
-                "DELETE FROM waiting WHERE message_id IN (SELECT w.message_id FROM {w}) RETURNING message_id, attempts", wanted
+                "DELETE FROM waiting WHERE message_id IN (SELECT w.message_id FROM {w}) RETURNING message_id, attempts",
+                wanted,
             )
         }
         mailboxes = await self._mailboxes(wanted)
@@ -164,9 +168,7 @@ class DispatchQueries(Queries):
                 pools[message_id] = self.seam.id(PoolId, row.pool_id)
         await self._settle_suppressed([claim for claim in claims.values() if not claim.to + claim.cc + claim.bcc])
         ordered = [
-            claim
-            for pick in picks
-            if (claim := claims.get(pick.message_id)) and claim.to + claim.cc + claim.bcc
+            claim for pick in picks if (claim := claims.get(pick.message_id)) and claim.to + claim.cc + claim.bcc
         ]
         await self.insert(
             tables.attempt,
@@ -310,6 +312,7 @@ class DispatchQueries(Queries):
     _tokens: float
     _rate: float
     _backoff: float
+
 
 def _read_shares(text: str) -> Shares:
     if not text:

@@ -25,7 +25,9 @@ class GuardQueries(Queries):
 
     async def stream(self, stream_id: StreamId) -> Stream:
         """See ports.GuardStep."""
-        return read_stream((await self.conn.execute(select(tables.stream).where(tables.stream.c.id == stream_id))).one())
+        return read_stream(
+            (await self.conn.execute(select(tables.stream).where(tables.stream.c.id == stream_id))).one()
+        )
 
     async def blocks(self, stream_id: StreamId, cohort: int, bucket: int) -> Mapping[LineKind, Sequence[Block]]:
         """See ports.GuardStep."""
@@ -163,7 +165,8 @@ class GuardQueries(Queries):
     async def undrained(self, cell: CellId) -> Sequence[PauseId]:
         """See ports.GuardStep."""
         found = await self.run(
-            "SELECT id FROM pause WHERE cell_id = :cell AND ended_at IS NULL AND local_at IS NULL ORDER BY id", cell=cell
+            "SELECT id FROM pause WHERE cell_id = :cell AND ended_at IS NULL AND local_at IS NULL ORDER BY id",
+            cell=cell,
         )
         return [self.seam.id(PauseId, row[0]) for row in found]
 
@@ -178,7 +181,9 @@ class GuardQueries(Queries):
 
     async def end_pause(self, pause_id: PauseId, reason: str) -> None:
         """See ports.GuardStep."""
-        await self.run("UPDATE pause SET end_reason = :reason WHERE id = :id AND ended_at IS NULL", reason=reason, id=pause_id)
+        await self.run(
+            "UPDATE pause SET end_reason = :reason WHERE id = :id AND ended_at IS NULL", reason=reason, id=pause_id
+        )
 
     async def begin_cohort(self, stream_id: StreamId, limit: float, stage: int) -> None:
         """See ports.GuardStep."""

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from tenantry.core.event import Fact, NewFact, RecipientRow, Report
-from tenantry.core.ids import AttemptId, CellId, MessageId, StreamId, TenantId
+from tenantry.core.ids import CellId, MessageId, StreamId, TenantId
 from tenantry.core.message import MessageState
 from tenantry.core.tenant import StreamClass
 from tenantry.ports import Owner, Suppression, Tally
@@ -171,7 +171,9 @@ class IngestQueries(SettleQueries):
     async def quarantine(self, poison: Sequence[tuple[str, str]]) -> None:
         """See ports.IngestStep."""
         await self.insert(
-            tables.quarantine, "seen_at, reason, raw", [(self.now, reason, raw.replace("\0", "\\0")) for raw, reason in poison]
+            tables.quarantine,
+            "seen_at, reason, raw",
+            [(self.now, reason, raw.replace("\0", "\\0")) for raw, reason in poison],
         )
 
     async def saw_events(self, cell: CellId) -> None:

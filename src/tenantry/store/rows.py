@@ -6,7 +6,19 @@ import json
 
 from tenantry.core.pause import SCOPES, Author, Pause, ScopeId
 from tenantry.core.reading import VerdictView
-from tenantry.core.tenant import Cell, DkimMode, Identity, IdentityStatus, Key, Pool, PoolKind, Scope, Stream, StreamClass, Tenant
+from tenantry.core.tenant import (
+    Cell,
+    DkimMode,
+    Identity,
+    IdentityStatus,
+    Key,
+    Pool,
+    PoolKind,
+    Scope,
+    Stream,
+    StreamClass,
+    Tenant,
+)
 from tenantry.store.seam import DbRow
 
 

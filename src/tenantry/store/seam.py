@@ -20,7 +20,7 @@ from uuid_utils.compat import uuid7
 from tenantry.core.ids import CellId, Id
 from tenantry.store.types import IdColumn, Instant, from_micros, micros
 
-I = TypeVar("I", bound=Id)
+K = TypeVar("K", bound=Id)
 DbRow = Row[*tuple[Any, ...]]  # the one place where a driver's untyped values come in; readers give them types
 Found = CursorResult[*tuple[Any, ...]]
 Raw = str | int | float | bool | bytes | datetime | UUID | None
@@ -55,7 +55,7 @@ class Seam(Protocol):
         """Return a value as the driver wants it."""
         ...
 
-    def id(self, kind: type[I], value: object) -> I:
+    def id(self, kind: type[K], value: object) -> K:
         """Return an id from what a row holds."""
         ...
 
@@ -95,7 +95,7 @@ class SqliteSeam:
             return value.rpartition("_")[2]
         return micros(value) if isinstance(value, datetime) else value
 
-    def id(self, kind: type[I], value: object) -> I:
+    def id(self, kind: type[K], value: object) -> K:
         """See Seam."""
         return str.__new__(kind, f"{kind.prefix}_{value}")
 
@@ -136,7 +136,7 @@ class PostgresSeam:
         """See Seam."""
         return UUID(value.rpartition("_")[2]) if isinstance(value, Id) else value
 
-    def id(self, kind: type[I], value: object) -> I:
+    def id(self, kind: type[K], value: object) -> K:
         """See Seam."""
         assert isinstance(value, UUID)
         return kind.of(value)
@@ -192,7 +192,7 @@ class Queries:
     seam: Seam
     lock: CellId | None
 
-    def new_id(self, kind: type[I]) -> I:
+    def new_id(self, kind: type[K]) -> K:
         """Make an id whose time is the step's."""
         return kind.of(uuid7(nanoseconds=micros(self.now) * 1000))
 

@@ -40,7 +40,9 @@ class SettleQueries(Queries):
             + [(one.attempt_id, "refused", one.reason, None) for one in refused]
             + [(one.attempt_id, "unknown", one.reason, None) for one in unknown]
         )
-        await self.hand_messages([(closed[one.attempt_id][0], one.ses_id) for one in handed if one.attempt_id in closed])
+        await self.hand_messages(
+            [(closed[one.attempt_id][0], one.ses_id) for one in handed if one.attempt_id in closed]
+        )
         await self._wait_again([one for one in retries if one.attempt_id in closed], closed)
         await self._refuse([(closed[one.attempt_id][0], one.reason) for one in refused if one.attempt_id in closed])
         await self._unknown([(closed[one.attempt_id][0], one.reason) for one in unknown if one.attempt_id in closed])
@@ -59,12 +61,18 @@ class SettleQueries(Queries):
         """Finish attempts that are still open; return their message, number, cell and cost."""
         found = await self.run(
             "UPDATE attempt SET finished_at = :now, outcome = w.outcome, reason = w.reason, ses_id = w.ses_id FROM {w}"
-            " WHERE attempt.id = w.id AND attempt.finished_at IS NULL RETURNING attempt.id, attempt.message_id, attempt.number, attempt.cell_id, attempt.cost",
+            " WHERE attempt.id = w.id AND attempt.finished_at IS NULL"
+            " RETURNING attempt.id, attempt.message_id, attempt.number, attempt.cell_id, attempt.cost",
             relation("w(id uuid, outcome text, reason text, ses_id text)", sorted(finished)),
             now=self.now,
         )
         return {
-            self.seam.id(AttemptId, row[0]): (self.seam.id(MessageId, row[1]), row[2], self.seam.id(CellId, row[3]), row[4])
+            self.seam.id(AttemptId, row[0]): (
+                self.seam.id(MessageId, row[1]),
+                row[2],
+                self.seam.id(CellId, row[3]),
+                row[4],
+            )
             for row in found
         }
 
@@ -103,7 +111,9 @@ class SettleQueries(Queries):
                 by_stream[stream].append((message, number, address))
         places = list(silent)
         buckets: dict[tuple[str, int, int], list[int]] = defaultdict(lambda: [0, 0])
-        for stream, (first, cohort) in (await self._take_places({s: len(rows) for s, rows in by_stream.items()})).items():
+        for stream, (first, cohort) in (
+            await self._take_places({s: len(rows) for s, rows in by_stream.items()})
+        ).items():
             for ordinal, (message, number, address) in enumerate(by_stream[stream], start=first):
                 places.append((message, number, ordinal, cohort))
                 bucket = buckets[stream, cohort, ordinal // BUCKET_RECIPIENTS]
@@ -134,7 +144,8 @@ class SettleQueries(Queries):
         if not wanted:
             return {}
         found = await self.run(
-            "UPDATE stream SET handed = stream.handed + w.places FROM {w} WHERE stream.id = w.id RETURNING stream.id, stream.handed, stream.cohort",
+            "UPDATE stream SET handed = stream.handed + w.places FROM {w} WHERE stream.id = w.id"
+            " RETURNING stream.id, stream.handed, stream.cohort",
             relation("w(id uuid, places bigint)", sorted(wanted.items())),
         )
         return {row[0]: (row[1] - wanted[row[0]], row[2]) for row in found}
@@ -174,7 +185,9 @@ class SettleQueries(Queries):
     async def _unknown(self, unknown: Sequence[tuple[MessageId, str]]) -> None:
         await self._set_state(MessageState.UNKNOWN, unknown, settled=False)
 
-    async def _set_state(self, state: MessageState, messages: Sequence[tuple[MessageId, str]], *, settled: bool) -> None:
+    async def _set_state(
+        self, state: MessageState, messages: Sequence[tuple[MessageId, str]], *, settled: bool
+    ) -> None:
         if messages:
             await self.run(
                 "UPDATE message SET state = :state, reason = w.reason, settled_at = :at FROM {w}"
@@ -212,9 +225,7 @@ class SettleQueries(Queries):
 
     async def abandon(self, cell: CellId) -> int:
         """See ports.DispatchStep."""
-        found = await self.run(
-            "SELECT id FROM attempt WHERE cell_id = :cell AND finished_at IS NULL", cell=cell
-        )
+        found = await self.run("SELECT id FROM attempt WHERE cell_id = :cell AND finished_at IS NULL", cell=cell)
         gone = [Unknown(self.seam.id(AttemptId, row[0]), GONE) for row in found]
         await self.settle(gone)
         return len(gone)

@@ -28,6 +28,7 @@ from tenantry.store.rows import read_key
 from tenantry.store.seam import Seam
 from tenantry.store.vault import Vault
 
+
 class Step(AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, ProvisionQueries):
     """One transaction with every verb's queries; implements ports.StoreStep."""
 
@@ -45,7 +46,12 @@ class Store:
     """Implements ports.Store on two engines: one writes (on SQLite a single connection), one reads."""
 
     def __init__(
-        self, writer: AsyncEngine, reader: AsyncEngine, seam: Seam, vault: Vault, on_close: Callable[[], None] | None = None
+        self,
+        writer: AsyncEngine,
+        reader: AsyncEngine,
+        seam: Seam,
+        vault: Vault,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
         """Take the engines as opened by engine.open_store."""
         self._on_close = on_close
@@ -61,7 +67,9 @@ class Store:
         with _port_errors():
             async with self._writer.begin() as conn:
                 if lock is not None and self.seam.name == "postgresql":
-                    await conn.execute(text("SELECT 1 FROM cell WHERE id = :id FOR UPDATE"), {"id": self.seam.raw(lock)})
+                    await conn.execute(
+                        text("SELECT 1 FROM cell WHERE id = :id FOR UPDATE"), {"id": self.seam.raw(lock)}
+                    )
                 yield Step(conn, await self.seam.now(conn), self, lock)
 
     @asynccontextmanager

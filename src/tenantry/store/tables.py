@@ -1,4 +1,4 @@
-"""Owns the schema (DESIGN 4); leaves its history to migrations and its use to the query modules.
+"""Owns the schema; leaves its history to migrations and its use to the query modules.
 
 message, recipient, event and content are range-partitioned by message id on PostgreSQL (partitions.py).
 """
@@ -314,7 +314,9 @@ attempt = Table(
     Column("reason", Text),
     Column("ses_id", Text),
     Index("attempt_message", "message_id"),
-    Index("attempt_ses_id", "ses_id", postgresql_where=text("ses_id IS NOT NULL"), sqlite_where=text("ses_id IS NOT NULL")),
+    Index(
+        "attempt_ses_id", "ses_id", postgresql_where=text("ses_id IS NOT NULL"), sqlite_where=text("ses_id IS NOT NULL")
+    ),
     Index(
         "attempt_open",
         "cell_id",

@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from tenantry.core.ids import Id
 
-I = TypeVar("I", bound=Id)
+K = TypeVar("K", bound=Id)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -26,13 +26,13 @@ def from_micros(value: int) -> datetime:
     return EPOCH + timedelta(microseconds=value)
 
 
-class IdColumn(TypeDecorator[I], Generic[I]):
+class IdColumn(TypeDecorator[K], Generic[K]):
     """An id: a uuid on PostgreSQL, its 32 hex digits on SQLite."""
 
     impl = Uuid
     cache_ok = True
 
-    def __init__(self, kind: type[I]) -> None:
+    def __init__(self, kind: type[K]) -> None:
         """Bind the column to one kind of id."""
         super().__init__()
         self.kind = kind
@@ -43,14 +43,14 @@ class IdColumn(TypeDecorator[I], Generic[I]):
             return dialect.type_descriptor(Uuid())
         return dialect.type_descriptor(String(32))
 
-    def process_bind_param(self, value: I | None, dialect: Dialect) -> UUID | str | None:
+    def process_bind_param(self, value: K | None, dialect: Dialect) -> UUID | str | None:
         """Take the prefix off."""
         if value is None:
             return None
         digits = value.rpartition("_")[2]
         return UUID(digits) if dialect.name == "postgresql" else digits
 
-    def process_result_value(self, value: UUID | str | None, dialect: Dialect) -> I | None:
+    def process_result_value(self, value: UUID | str | None, dialect: Dialect) -> K | None:
         """Put the prefix back."""
         if value is None:
             return None

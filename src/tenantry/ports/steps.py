@@ -1,15 +1,10 @@
-"""Owns what the flows ask of the world: Store, Ses, Control, Feed, Clock, and the errors that these may raise.
-
-Leaves every how to the adapters; tests/conformance decides whether an adapter is right.
-"""
+"""Owns the store's steps, a protocol a verb; leaves what people read to people.py."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from tenantry.core.claim import Claim
 from tenantry.core.event import NewFact, RecipientRow, Report
@@ -20,7 +15,6 @@ from tenantry.core.ids import (
     KeyId,
     MessageId,
     PauseId,
-    PoolId,
     StreamId,
     TenantId,
     VerdictId,
@@ -28,131 +22,18 @@ from tenantry.core.ids import (
 from tenantry.core.message import Accepted, Message
 from tenantry.core.outcome import Outcome
 from tenantry.core.pause import Author, Pause, ScopeId
-from tenantry.core.plan import Change, Resource
+from tenantry.core.plan import Resource
 from tenantry.core.policy import Action, LineKind, Verdict
-from tenantry.core.reading import MessageView, ReputationView, StreamWaits, VerdictView
+from tenantry.core.reading import VerdictView
 from tenantry.core.reputation import Block
 from tenantry.core.tenant import (
-    Cell,
-    Identity,
-    Key,
-    NewIdentity,
-    NewStream,
-    NewTenant,
-    Pool,
-    PoolKind,
-    Scope,
     Sender,
     Stream,
-    StreamClass,
-    Tenant,
 )
 from tenantry.core.turn import Credit, Lane, Shares, Turn
+from tenantry.ports.values import AccountReading, Owner, Remembered, Settled, Suppression, Tally
 
-I = TypeVar("I", bound=Id)
-T = TypeVar("T")
-
-
-class StoreBusy(Exception):
-    """The store cannot commit now (locked, unreachable, disk full): nothing happened, try later."""
-
-
-class StoreRejected(Exception):
-    """The store refuses these rows (a value it cannot hold): nothing happened, trying again does not help."""
-
-
-class StoreConflict(Exception):
-    """A name or id is already taken: nothing happened."""
-
-
-class ControlRefused(Exception):
-    """SES's control plane said no to a change; the words are SES's own."""
-
-
-class ControlBusy(Exception):
-    """SES's control plane throttles or cannot be reached: the change is tried again later."""
-
-
-class FeedUnavailable(Exception):
-    """The event queue cannot be read now."""
-
-
-# ---- what travels through the store's steps
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """What an idempotency name stood for."""
-
-    body_digest: bytes
-    answer: Accepted
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whose mail an event is about."""
-
-    message_id: MessageId
-    attempt_id: AttemptId | None
-    tenant_id: TenantId
-    stream_id: StreamId
-    stream_class: StreamClass
-    handed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Suppression:
-    """An address that a tenant (or, when stream_id is given, that stream) must not mail."""
-
-    tenant_id: TenantId
-    stream_id: StreamId | None
-    address: str
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """A bad outcome to count in its bucket of the stream's sending order."""
-
-    stream_id: StreamId
-    cohort: int
-    bucket: int
-    bounced: int = 0
-    complained: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What a settling step wrote down."""
-
-    handed: int = 0
-    retried: int = 0
-    refused: int = 0
-    unknown: int = 0
-    throttled: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class AccountReading:
-    """What GetAccount says."""
-
-    rate_per_second: float
-    quota_24h: float  # -1: unlimited
-    sent_24h: float
-    sending_enabled: bool
-    enforcement: str
-
-
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """One message of the event queue: its text and the handle that acknowledges it."""
-
-    body: str
-    receipt: str
-
-
-# ---- the store, a protocol a verb
+K = TypeVar("K", bound=Id)
 
 
 class Step(Protocol):
@@ -160,7 +41,7 @@ class Step(Protocol):
 
     now: datetime
 
-    def new_id(self, kind: type[I]) -> I:
+    def new_id(self, kind: type[K]) -> K:
         """Make an id whose time is the step's."""
         ...
 
@@ -334,146 +215,3 @@ class ProvisionStep(Step, Protocol):
 
 class StoreStep(AcceptStep, DispatchStep, IngestStep, GuardStep, ProvisionStep, Protocol):
     """A step with every verb's reads and writes."""
-
-
-# ---- what people read and change
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """One page of a list and the cursor of the next one."""
-
-    items: Sequence[T]
-    next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class MessageFilter:
-    """Which messages to list."""
-
-    stream_id: StreamId | None = None
-    state: str | None = None
-    recipient: str | None = None
-
-
-class TenantStore(Protocol):
-    """Everything of one tenant and nothing else: a foreign id answers exactly like a random one (None)."""
-
-    async def tenant(self) -> Tenant | None: ...
-    async def streams(self) -> Sequence[Stream]: ...
-    async def stream(self, name_or_id: str) -> Stream | None: ...
-    async def identities(self) -> Sequence[Identity]: ...
-    async def identity(self, name_or_id: str) -> Identity | None: ...
-    async def keys(self) -> Sequence[Key]: ...
-    async def message(self, message_id: MessageId) -> MessageView | None: ...
-    async def messages(self, wanted: MessageFilter, cursor: str | None, limit: int) -> Page[MessageView]: ...
-    async def pauses(self, *, open_only: bool) -> Sequence[Pause]: ...
-    async def pause(self, pause_id: PauseId) -> Pause | None: ...
-    async def reputation(self, stream_id: StreamId) -> ReputationView | None: ...
-    async def verdict(self, verdict_id: VerdictId) -> VerdictView | None: ...
-    async def waits(self) -> Sequence[StreamWaits]: ...
-    async def add_stream(self, wanted: NewStream) -> Stream:
-        """Make a stream with its lane, or raise StoreConflict when the name is taken."""
-        ...
-
-    async def add_identity(self, wanted: NewIdentity) -> Identity:
-        """Make an identity (with a DKIM key pair of our own for BYODKIM), or raise StoreConflict when anyone holds it."""
-        ...
-
-    async def add_key(self, scopes: frozenset[Scope]) -> tuple[Key, str]:
-        """Make a key and return it with its secret, which is never shown again."""
-        ...
-
-    async def revoke_key(self, key_id: KeyId) -> bool: ...
-
-
-class FleetStore(Protocol):
-    """What the operator reads and changes over all tenants."""
-
-    async def tenants(self, cursor: str | None, limit: int) -> Page[Tenant]: ...
-    async def tenant(self, name_or_id: str) -> Tenant | None: ...
-    async def add_tenant(self, wanted: NewTenant) -> Tenant:
-        """Make a tenant in the only cell there is so far, or raise StoreConflict when the name is taken."""
-        ...
-
-    async def owner(self, thing: Id) -> TenantId | None:
-        """Return the tenant that a stream, identity, key, message, verdict or pause belongs to."""
-        ...
-
-    async def pools(self) -> Sequence[Pool]: ...
-    async def add_pool(self, name: str, kind: PoolKind) -> Pool: ...
-    async def cells(self) -> Sequence[Cell]: ...
-    async def pauses(self, *, open_only: bool) -> Sequence[Pause]: ...
-    async def pause(self, pause_id: PauseId) -> Pause | None: ...
-    async def keys(self) -> Sequence[Key]:
-        """Return the operator's own keys."""
-        ...
-
-    async def add_key(self, scopes: frozenset[Scope]) -> tuple[Key, str]: ...
-    async def revoke_key(self, key_id: KeyId) -> bool: ...
-    async def changes(self) -> Sequence[Change]:
-        """Return what provision would do now."""
-        ...
-
-    async def counts(self) -> Mapping[str, int]:
-        """Return figures for doctor: unknowns, stranded lanes, open claims, quarantined events, pending identities, ..."""
-        ...
-
-
-class Store(Protocol):
-    """Where everything is kept."""
-
-    def step(self, lock: CellId | None = None) -> AbstractAsyncContextManager[StoreStep]:
-        """Open one writing transaction; with lock, no other step with that lock runs meanwhile."""
-        ...
-
-    def of(self, tenant_id: TenantId) -> TenantStore: ...
-    def fleet(self, operator: KeyId) -> FleetStore: ...
-    async def key(self, key_id: KeyId) -> tuple[Key, str] | None:
-        """Return a key and its secret for authentication."""
-        ...
-
-
-# ---- the cloud
-
-
-class Ses(Protocol):
-    """The sending side of one cell."""
-
-    async def send(self, claim: Claim) -> Outcome:
-        """Make exactly one SendEmail call and say what it amounts to; never raises."""
-        ...
-
-
-class Control(Protocol):
-    """The control plane of one cell; the caller keeps to its call rate."""
-
-    async def account(self) -> AccountReading: ...
-    async def apply(self, change: Change) -> Resource | None:
-        """Make one idempotent change and return what SES now has (None: gone); one call to SES, or two where SES has no upsert."""
-        ...
-
-    async def look(self, resource: Resource) -> Resource | None:
-        """Read one object as SES has it."""
-        ...
-
-
-class Feed(Protocol):
-    """The event queue of one cell."""
-
-    async def receive(self) -> Sequence[Parcel]:
-        """Wait up to some seconds for events; may return none."""
-        ...
-
-    async def acknowledge(self, parcels: Sequence[Parcel]) -> None:
-        """Remove parcels whose effect is committed."""
-        ...
-
-
-class Clock(Protocol):
-    """Time for doors, signers and timeouts; decisions and SQL take the step's instead."""
-
-    def wall(self) -> datetime: ...
-    def monotonic(self) -> float: ...
-    async def sleep(self, seconds: float) -> None: ...
-

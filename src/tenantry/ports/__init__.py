@@ -1,0 +1,42 @@
+"""What the flows ask of the world: Store, Ses, Control, Feed, Clock, and the errors that these may raise.
+
+Leaves every how to the adapters; tests/conformance decides whether an adapter is right.
+"""
+
+from tenantry.ports.cloud import Clock, Control, Feed, Ses
+from tenantry.ports.errors import ControlBusy, ControlRefused, FeedUnavailable, StoreBusy, StoreConflict, StoreRejected
+from tenantry.ports.people import FleetStore, MessageFilter, Page, Store, TenantStore
+from tenantry.ports.steps import AcceptStep, DispatchStep, GuardStep, IngestStep, ProvisionStep, Step, StoreStep
+from tenantry.ports.values import AccountReading, Owner, Parcel, Remembered, Settled, Suppression, Tally
+
+__all__ = [
+    "AcceptStep",
+    "AccountReading",
+    "Clock",
+    "Control",
+    "ControlBusy",
+    "ControlRefused",
+    "DispatchStep",
+    "Feed",
+    "FeedUnavailable",
+    "FleetStore",
+    "GuardStep",
+    "IngestStep",
+    "MessageFilter",
+    "Owner",
+    "Page",
+    "Parcel",
+    "ProvisionStep",
+    "Remembered",
+    "Ses",
+    "Settled",
+    "Step",
+    "Store",
+    "StoreBusy",
+    "StoreConflict",
+    "StoreRejected",
+    "StoreStep",
+    "Suppression",
+    "Tally",
+    "TenantStore",
+]

@@ -1,0 +1,133 @@
+"""Owns the scoped stores that people read and change through, and the store itself; leaves flows' steps to steps.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from tenantry.core.ids import (
+    CellId,
+    Id,
+    KeyId,
+    MessageId,
+    PauseId,
+    StreamId,
+    TenantId,
+    VerdictId,
+)
+from tenantry.core.pause import Pause
+from tenantry.core.plan import Change
+from tenantry.core.reading import MessageView, ReputationView, StreamWaits, VerdictView
+from tenantry.core.tenant import (
+    Cell,
+    Identity,
+    Key,
+    NewIdentity,
+    NewStream,
+    NewTenant,
+    Pool,
+    PoolKind,
+    Scope,
+    Stream,
+    Tenant,
+)
+from tenantry.ports.steps import StoreStep
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list and the cursor of the next one."""
+
+    items: Sequence[T]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFilter:
+    """Which messages to list."""
+
+    stream_id: StreamId | None = None
+    state: str | None = None
+    recipient: str | None = None
+
+
+class TenantStore(Protocol):
+    """Everything of one tenant and nothing else: a foreign id answers exactly like a random one (None)."""
+
+    async def tenant(self) -> Tenant | None: ...
+    async def streams(self) -> Sequence[Stream]: ...
+    async def stream(self, name_or_id: str) -> Stream | None: ...
+    async def identities(self) -> Sequence[Identity]: ...
+    async def identity(self, name_or_id: str) -> Identity | None: ...
+    async def keys(self) -> Sequence[Key]: ...
+    async def message(self, message_id: MessageId) -> MessageView | None: ...
+    async def messages(self, wanted: MessageFilter, cursor: str | None, limit: int) -> Page[MessageView]: ...
+    async def pauses(self, *, open_only: bool) -> Sequence[Pause]: ...
+    async def pause(self, pause_id: PauseId) -> Pause | None: ...
+    async def reputation(self, stream_id: StreamId) -> ReputationView | None: ...
+    async def verdict(self, verdict_id: VerdictId) -> VerdictView | None: ...
+    async def waits(self) -> Sequence[StreamWaits]: ...
+    async def add_stream(self, wanted: NewStream) -> Stream:
+        """Make a stream with its lane, or raise StoreConflict when the name is taken."""
+        ...
+
+    async def add_identity(self, wanted: NewIdentity) -> Identity:
+        """Make an identity (with a DKIM key pair of our own for BYODKIM), or raise StoreConflict when anyone holds it."""
+        ...
+
+    async def add_key(self, scopes: frozenset[Scope]) -> tuple[Key, str]:
+        """Make a key and return it with its secret, which is never shown again."""
+        ...
+
+    async def revoke_key(self, key_id: KeyId) -> bool: ...
+
+
+class FleetStore(Protocol):
+    """What the operator reads and changes over all tenants."""
+
+    async def tenants(self, cursor: str | None, limit: int) -> Page[Tenant]: ...
+    async def tenant(self, name_or_id: str) -> Tenant | None: ...
+    async def add_tenant(self, wanted: NewTenant) -> Tenant:
+        """Make a tenant in the only cell there is so far, or raise StoreConflict when the name is taken."""
+        ...
+
+    async def owner(self, thing: Id) -> TenantId | None:
+        """Return the tenant that a stream, identity, key, message, verdict or pause belongs to."""
+        ...
+
+    async def pools(self) -> Sequence[Pool]: ...
+    async def add_pool(self, name: str, kind: PoolKind) -> Pool: ...
+    async def cells(self) -> Sequence[Cell]: ...
+    async def pauses(self, *, open_only: bool) -> Sequence[Pause]: ...
+    async def pause(self, pause_id: PauseId) -> Pause | None: ...
+    async def keys(self) -> Sequence[Key]:
+        """Return the operator's own keys."""
+        ...
+
+    async def add_key(self, scopes: frozenset[Scope]) -> tuple[Key, str]: ...
+    async def revoke_key(self, key_id: KeyId) -> bool: ...
+    async def changes(self) -> Sequence[Change]:
+        """Return what provision would do now."""
+        ...
+
+    async def counts(self) -> Mapping[str, int]:
+        """Return figures for doctor: unknowns, stranded lanes, open claims, quarantined events, pending identities, ..."""
+        ...
+
+
+class Store(Protocol):
+    """Where everything is kept."""
+
+    def step(self, lock: CellId | None = None) -> AbstractAsyncContextManager[StoreStep]:
+        """Open one writing transaction; with lock, no other step with that lock runs meanwhile."""
+        ...
+
+    def of(self, tenant_id: TenantId) -> TenantStore: ...
+    def fleet(self, operator: KeyId) -> FleetStore: ...
+    async def key(self, key_id: KeyId) -> tuple[Key, str] | None:
+        """Return a key and its secret for authentication."""
+        ...

@@ -1,0 +1,89 @@
+"""Owns what travels through the store's steps and the cloud's ports; leaves behaviour to both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tenantry.core.ids import (
+    AttemptId,
+    MessageId,
+    StreamId,
+    TenantId,
+)
+from tenantry.core.message import Accepted
+from tenantry.core.tenant import (
+    StreamClass,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What an idempotency name stood for."""
+
+    body_digest: bytes
+    answer: Accepted
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose mail an event is about."""
+
+    message_id: MessageId
+    attempt_id: AttemptId | None
+    tenant_id: TenantId
+    stream_id: StreamId
+    stream_class: StreamClass
+    handed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """An address that a tenant (or, when stream_id is given, that stream) must not mail."""
+
+    tenant_id: TenantId
+    stream_id: StreamId | None
+    address: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A bad outcome to count in its bucket of the stream's sending order."""
+
+    stream_id: StreamId
+    cohort: int
+    bucket: int
+    bounced: int = 0
+    complained: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a settling step wrote down."""
+
+    handed: int = 0
+    retried: int = 0
+    refused: int = 0
+    unknown: int = 0
+    throttled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AccountReading:
+    """What GetAccount says."""
+
+    rate_per_second: float
+    quota_24h: float  # -1: unlimited
+    sent_24h: float
+    sending_enabled: bool
+    enforcement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One message of the event queue: its text and the handle that acknowledges it."""
+
+    body: str
+    receipt: str
