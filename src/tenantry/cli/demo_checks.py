@@ -74,7 +74,7 @@ def _the_guard_paused_it(evidence: Evidence) -> Iterator[Check]:
     verdict, pause = evidence.verdict, evidence.pause
     n, x, line = verdict.count("n"), verdict.count("x"), verdict.number("line") or 1.0
     kind = LineKind(verdict.text("kind"))
-    prior = next(each.prior for each in POLICIES[verdict.text("policy")].lines if each.kind is kind)
+    prior = next(each.prior for each in POLICIES[verdict.text("policy").partition(" ")[0]].lines if each.kind is kind)
     again, bar = log_evalue(n, x, line, prior), verdict.number("bar") or 1.0
     yield Check(
         "the guard paused the rotten stream, by numbers that can be recomputed",
