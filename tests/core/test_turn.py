@@ -97,7 +97,9 @@ def slow_choose(lanes: list[Lane], credit: Credit, shares: Shares) -> tuple[list
     finish = {name: share.finish for name, share in shares.classes.items()}
     virtual = {name: share.virtual for name, share in shares.classes.items()}
     left = {name: credit.quota(name) for name in shares.classes}
-    top, tokens, picks, touched = shares.virtual, credit.recipients, [], {}
+    top, tokens, day = shares.virtual, credit.recipients, credit.day_recipients
+    picks: list[Pick] = []
+    touched: dict[object, float] = {}
     order = list(shares.classes)
     while len(picks) < credit.messages:
         ready = [
@@ -123,13 +125,14 @@ def slow_choose(lanes: list[Lane], credit: Credit, shares: Shares) -> tuple[list
             ),
         )
         name, head = due.stream_class, heads[due.stream_id][0]
-        if head.cost > left[name]:
+        if head.cost > left[name] or head.cost > day:
             del left[name]
             continue
         if head.cost > tokens and (picks or not credit.bucket_full):
             break
         heads[due.stream_id].pop(0)
         tokens -= head.cost
+        day -= head.cost
         left[name] -= head.cost
         allowance[due.stream_id] -= head.cost
         top = max(top, finish[name])
@@ -387,6 +390,14 @@ def test_the_reserve_of_the_day_is_kept_for_transactional_mail() -> None:
     lanes = [lane(1, 1, message(1), message(2), of=BULK), lane(2, 2, message(3), message(4), of=MAIL)]
     turn = choose(lanes, replace(PLENTY, marketing_recipients=1.0), Shares())
     assert Counter(lane_of(lanes, pick).stream_class for pick in turn.picks) == {MAIL: 2, BULK: 1}
+    assert turn.ending is Ending.QUOTA
+
+
+def test_both_classes_draw_on_one_day() -> None:
+    """The day's quota is the account's: what one class takes is gone for the other."""
+    lanes = [lane(1, 1, message(1), message(2), of=BULK), lane(2, 2, message(3), message(4), of=MAIL)]
+    turn = choose(lanes, replace(PLENTY, day_recipients=3.0), Shares())
+    assert turn.cost == 3
     assert turn.ending is Ending.QUOTA
 
 

@@ -16,7 +16,7 @@ ATTEMPT_TAG = "tenantry-attempt"
 
 def ses_name(stream_id: StreamId) -> str:
     """Name a stream's SES tenant and configuration set; derived from the id, so a rename changes nothing in SES."""
-    return f"{NAME_PREFIX}{stream_id.uuid.hex}"
+    return NAME_PREFIX + stream_id.rpartition("_")[2]
 
 
 def stream_named(name: str) -> StreamId | None:

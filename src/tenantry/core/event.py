@@ -58,7 +58,7 @@ class RecipientRow:
     message_id: MessageId
     number: int
     address: str
-    facts: Fact
+    facts: int  # a Fact bit set; plain, since ingest joins many
     cohort: int
     ordinal: int | None
 
@@ -69,6 +69,6 @@ class NewFact:
 
     message_id: MessageId
     number: int
-    facts: Fact
+    facts: int
     bounced_at: datetime | None = None
     complained_at: datetime | None = None

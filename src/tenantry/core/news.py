@@ -12,6 +12,11 @@ from datetime import datetime
 from tenantry.core.event import Fact, NewFact, RecipientRow, Report
 from tenantry.core.provider import reports_complaints
 
+BOUNCED = int(Fact.BOUNCED)
+COMPLAINED = int(Fact.COMPLAINED)
+BOUNCE_COUNTED = int(Fact.BOUNCE_COUNTED)
+COMPLAINT_COUNTED = int(Fact.COMPLAINT_COUNTED)
+
 
 @dataclass(frozen=True, slots=True)
 class News:
@@ -32,37 +37,44 @@ def news(rows: Sequence[RecipientRow], reports: Sequence[Report]) -> News:
     facts: list[NewFact] = []
     bounced: list[RecipientRow] = []
     suppressed: list[tuple[str, Fact]] = []
-    complaint_is_new = not any(row.facts & Fact.COMPLAINT_COUNTED for row in rows)
-    complaint_counts = False
+    complaint_counted = False
     for row in rows:
         about = [report for report in reports if row.address in report.recipients]
-        said = Fact.NONE
+        said = 0
         for report in about:
-            said |= report.fact | _counted(report)
+            said |= _bits(report)
             if report.suppresses:
                 suppressed.append((row.address, report.fact))
         new = said & ~row.facts
         if new:
-            facts.append(
-                NewFact(row.message_id, row.number, new, _first(about, Fact.BOUNCED), _first(about, Fact.COMPLAINED))
-            )
-        if new & Fact.BOUNCE_COUNTED and row.ordinal is not None:
+            facts.append(_new_fact(row, new, about))
+        if new & BOUNCE_COUNTED and row.ordinal is not None:
             bounced.append(row)
-        complaint_counts = complaint_counts or bool(said & Fact.COMPLAINT_COUNTED)
-    place = _complaint_place(rows) if complaint_counts and complaint_is_new else None
+        complaint_counted = complaint_counted or bool(said & COMPLAINT_COUNTED)
+    place = _complaint_place(rows) if complaint_counted else None
     return News(tuple(facts), tuple(bounced), place, tuple(suppressed))
 
 
-def _counted(report: Report) -> Fact:
+def _bits(report: Report) -> int:
+    fact = int(report.fact)
     if not report.counts:
-        return Fact.NONE
-    return Fact.BOUNCE_COUNTED if report.fact is Fact.BOUNCED else Fact.COMPLAINT_COUNTED
+        return fact
+    return fact | (BOUNCE_COUNTED if fact == BOUNCED else COMPLAINT_COUNTED)
 
 
-def _first(reports: Sequence[Report], fact: Fact) -> datetime | None:
-    return min((report.at for report in reports if report.fact is fact), default=None)
+def _new_fact(row: RecipientRow, new: int, about: Sequence[Report]) -> NewFact:
+    bounced_at = _first(about, BOUNCED) if new & BOUNCED else None
+    complained_at = _first(about, COMPLAINED) if new & COMPLAINED else None
+    return NewFact(row.message_id, row.number, new, bounced_at, complained_at)
+
+
+def _first(reports: Sequence[Report], fact: int) -> datetime | None:
+    return min((report.at for report in reports if report.fact == fact), default=None)
 
 
 def _complaint_place(rows: Sequence[RecipientRow]) -> RecipientRow | None:
+    """Return where the message's complaint counts, None when one has counted already."""
+    if any(row.facts & COMPLAINT_COUNTED for row in rows):
+        return None
     placed = (row for row in rows if row.ordinal is not None and reports_complaints(row.address))
     return min(placed, key=lambda row: row.number, default=None)

@@ -146,18 +146,17 @@ def judge(counts: Mapping[LineKind, Sequence[Block]], policy: Policy) -> Verdict
     alone, so that a stored verdict can be recomputed: one more bad recipient never softens the action, one more good
     one never hardens it. The bound says: at or below the line, one block's E reaches B with probability 1/B at most.
     """
-    worst = (-1, 0.0)
-    verdict = _verdict(policy, policy.lines[0], Block(0, 1, 0, 0, 0), 0.0)
+    worst, verdict = (0, 0.0), None
     for line in policy.lines:
         for block in counts.get(line.kind, ()):
             most = log_evalue_max(block.n, block.x, line.line)
-            if (line.action(block, most).severity, most) <= worst:
+            if most <= 0 or (line.action(block, most).severity, most) <= worst:
                 continue  # cannot be worse; spares nearly every incomplete beta function
             log_e = log_evalue(block.n, block.x, line.line, line.prior)
             found = (line.action(block, log_e).severity, log_e)
             if found > worst:
                 worst, verdict = found, _verdict(policy, line, block, log_e)
-    return verdict
+    return verdict or _innocent(counts, policy)
 
 
 def ramp_fraction(policy: Policy, stage: int) -> float:
@@ -186,6 +185,15 @@ def next_stage(policy: Policy, probation: Probation) -> int | None:
     if probation.seconds < policy.stage_seconds or probation.handed < policy.stage_recipients:
         return probation.stage
     return probation.stage + 1 if probation.stage + 1 < len(policy.ramp) else None
+
+
+def _innocent(counts: Mapping[LineKind, Sequence[Block]], policy: Policy) -> Verdict:
+    """Without evidence for any block, show the one with the most mail, of the first line that has any."""
+    for line in policy.lines:
+        if found := counts.get(line.kind):
+            block = max(found, key=lambda block: block.n)
+            return _verdict(policy, line, block, log_evalue(block.n, block.x, line.line, line.prior))
+    return _verdict(policy, policy.lines[0], Block(0, 1, 0, 0, 0), 0.0)
 
 
 def _verdict(policy: Policy, line: Line, block: Block, log_e: float) -> Verdict:

@@ -28,7 +28,7 @@ class Beta:
 
 
 BOUNCE_PRIOR = Beta(2, 18)
-COMPLAINT_PRIOR = Beta(1, 200)
+COMPLAINT_PRIOR = Beta(1, 499)
 """Provisional, chosen by simulation: docs/adr/0010-complaint-prior.md."""
 
 

@@ -59,10 +59,8 @@ class Credit:
     day_recipients: float = inf
 
     def quota(self, stream_class: StreamClass) -> float:
-        """What the rolling day leaves to a class."""
-        if stream_class is StreamClass.MARKETING:
-            return min(self.marketing_recipients, self.day_recipients)
-        return self.day_recipients
+        """What the rolling day leaves to a class, within day_recipients for all."""
+        return self.marketing_recipients if stream_class is StreamClass.MARKETING else inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +232,7 @@ class _Turn:
         )
 
     def run(self, credit: Credit) -> Ending:
-        tokens = credit.recipients
+        tokens, day = credit.recipients, credit.day_recipients
         busy = [queue for queue in self.queues if queue.heap]
         ending = Ending.NO_MAIL
         while busy:
@@ -243,13 +241,14 @@ class _Turn:
             queue = busy[0] if len(busy) == 1 else min(busy, key=self._start)
             lane = queue.heap[0][3].lanes[0][2]
             cost = lane.heads[lane.at].cost
-            if cost > queue.left:
+            if cost > min(queue.left, day):
                 busy.remove(queue)
                 ending = Ending.QUOTA
                 continue
             if cost > tokens and (self.picks or not credit.bucket_full):
                 return Ending.RATE
             tokens -= cost
+            day -= cost
             self._serve(queue)
             if not queue.heap:
                 busy.remove(queue)

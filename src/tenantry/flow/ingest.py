@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tenantry.core.claim import stream_named
+from tenantry.core.claim import ses_name
 from tenantry.core.event import Fact, NewFact, RecipientRow, Report
 from tenantry.core.ids import CellId, MessageId, StreamId
 from tenantry.core.news import News, news
@@ -56,8 +56,8 @@ async def ingest(
 
 def _belongs(owner: Owner, report: Report) -> bool:
     """Say whether the configuration set that SES names is the one of the mail's stream."""
-    named = report.tags.get(SET_TAG, ())
-    return all(stream_named(name) == owner.stream_id for name in named)
+    own = ses_name(owner.stream_id)
+    return all(name == own for name in report.tags.get(SET_TAG, ()))
 
 
 async def _apply(step: StoreStep, fresh: Sequence[Owned]) -> int:

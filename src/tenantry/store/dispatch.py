@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from math import ceil, inf
+from typing import Any
 
 from sqlalchemy import select
 
@@ -17,11 +18,12 @@ from tenantry.core.tenant import StreamClass
 from tenantry.core.turn import ClassShare, Credit, Lane, Parked, Pick, Shares, Turn, Waiting
 from tenantry.ports import AccountReading
 from tenantry.store import tables
-from tenantry.store.seam import DbRow, Queries, Relation, relation
+from tenantry.store.seam import Found, Queries, Relation, relation
 
 BUCKET_SECONDS = 0.25  # how much of a second's rate may gather while nothing is sent
 LIMIT_BUCKET_SECONDS = 1.0  # the same for a throttled stream's own limit
 BACKOFF_GAIN_PER_SECOND = 0.05  # AIMD: what a throttled rate wins back
+SUPPRESSED = int(Fact.SUPPRESSED)
 RESERVE = 0.1  # of the day's quota, kept for transactional mail
 NO_PAUSE = (
     "NOT EXISTS (SELECT 1 FROM pause p WHERE p.ended_at IS NULL"
@@ -80,7 +82,7 @@ class DispatchQueries(Queries):
         most = min(credit.messages, max(1, ceil(credit.recipients)))
         if most <= 0 or (credit.recipients < 1 and not credit.bucket_full):
             return ()
-        rows: list[DbRow] = []
+        rows: Found = []
         for stream_class in StreamClass:
             rows += await self.run(
                 "SELECT lane.stream_id, lane.tenant_id, lane.stream_class, lane.tag, lane.weight, lane.tokens, lane.tokens_at,"
@@ -94,7 +96,7 @@ class DispatchQueries(Queries):
             )
         if not rows:
             return ()
-        heads = await self._heads([row.stream_id for row in rows], most)
+        heads = await self._heads([row[0] for row in rows], most)
         return [self._lane(row, heads) for row in rows]
 
     async def _heads(self, streams: Sequence[str], most: int) -> Mapping[str, tuple[Waiting, ...]]:
@@ -110,20 +112,21 @@ class DispatchQueries(Queries):
             heads[stream].append(Waiting(self.seam.id(MessageId, message), cost))
         return {stream: tuple(found) for stream, found in heads.items()}
 
-    def _lane(self, row: DbRow, heads: Mapping[str, tuple[Waiting, ...]]) -> Lane:
+    def _lane(self, row: Sequence[Any], heads: Mapping[str, tuple[Waiting, ...]]) -> Lane:
+        stream, tenant, stream_class, tag, weight, tokens, tokens_at, limit, pause = row
         allowance = None
-        if row.send_limit is not None:
-            elapsed = max(0.0, (self.now - self.seam.at(row.tokens_at)).total_seconds())
-            rate = row.send_limit * self._rate
-            allowance = min(max(1.0, rate * LIMIT_BUCKET_SECONDS), row.tokens + rate * elapsed)
+        if limit is not None:
+            elapsed = max(0.0, (self.now - self.seam.at(tokens_at)).total_seconds())
+            rate = limit * self._rate
+            allowance = min(max(1.0, rate * LIMIT_BUCKET_SECONDS), tokens + rate * elapsed)
         return Lane(
-            stream_id=self.seam.id(StreamId, row.stream_id),
-            tenant_id=self.seam.id(TenantId, row.tenant_id),
-            stream_class=StreamClass(row.stream_class),
-            tag=row.tag,
-            weight=row.weight,
-            heads=heads.get(row.stream_id, ()),
-            blocked=self.seam.id(PauseId, row.pause_id) if row.pause_id is not None else None,
+            stream_id=self.seam.id(StreamId, stream),
+            tenant_id=self.seam.id(TenantId, tenant),
+            stream_class=StreamClass(stream_class),
+            tag=tag,
+            weight=weight,
+            heads=heads.get(stream, ()),
+            blocked=self.seam.id(PauseId, pause) if pause is not None else None,
             allowance=allowance,
         )
 
@@ -161,11 +164,11 @@ class DispatchQueries(Queries):
         )
         claims: dict[MessageId, Claim] = {}
         pools: dict[MessageId, PoolId] = {}
-        for row in found:
-            message_id = self.seam.id(MessageId, row.id)
+        for *row, pool in found:
+            message_id = self.seam.id(MessageId, row[0])
             if message_id in taken:
                 claims[message_id] = self._claim(row, mailboxes.get(message_id, {}), taken[message_id] + 1)
-                pools[message_id] = self.seam.id(PoolId, row.pool_id)
+                pools[message_id] = self.seam.id(PoolId, pool)
         await self._settle_suppressed([claim for claim in claims.values() if not claim.to + claim.cc + claim.bcc])
         ordered = [
             claim for pick in picks if (claim := claims.get(pick.message_id)) and claim.to + claim.cc + claim.bcc
@@ -202,7 +205,7 @@ class DispatchQueries(Queries):
         mailboxes: dict[MessageId, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
         suppressed = []
         for message, number, kind, mailbox, facts, cause in found:
-            if facts & Fact.SUPPRESSED:
+            if facts & SUPPRESSED:
                 continue
             if cause is not None:
                 suppressed.append((message, number))
@@ -213,23 +216,24 @@ class DispatchQueries(Queries):
                 "UPDATE recipient SET facts = facts | :fact FROM {s}"
                 " WHERE recipient.message_id = s.message_id AND recipient.number = s.number",
                 relation("s(message_id uuid, number bigint)", suppressed),
-                fact=int(Fact.SUPPRESSED),
+                fact=SUPPRESSED,
             )
         return mailboxes
 
-    def _claim(self, row: DbRow, mailboxes: Mapping[str, Sequence[str]], number: int) -> Claim:
+    def _claim(self, row: Sequence[Any], mailboxes: Mapping[str, Sequence[str]], number: int) -> Claim:
+        message, tenant, stream, sender, reply_to, tags, body = row
         return Claim(
             attempt_id=self.new_id(AttemptId),
-            message_id=self.seam.id(MessageId, row.id),
-            tenant_id=self.seam.id(TenantId, row.tenant_id),
-            stream_id=self.seam.id(StreamId, row.stream_id),
-            sender=row.sender,
+            message_id=self.seam.id(MessageId, message),
+            tenant_id=self.seam.id(TenantId, tenant),
+            stream_id=self.seam.id(StreamId, stream),
+            sender=sender,
             to=tuple(mailboxes.get("to", ())),
             cc=tuple(mailboxes.get("cc", ())),
             bcc=tuple(mailboxes.get("bcc", ())),
-            reply_to=tuple(json.loads(row.reply_to)),
-            content=row.body,
-            tags=json.loads(row.tags),
+            reply_to=() if reply_to == "[]" else tuple(json.loads(reply_to)),
+            content=body,
+            tags={} if tags == "{}" else json.loads(tags),
             claimed_at=self.now,
             number=number,
         )
@@ -293,7 +297,7 @@ class DispatchQueries(Queries):
             cell=cell,
             now=self.now,
         )
-        return len(woken.all())
+        return len(woken)
 
     async def set_account(self, cell: CellId, reading: AccountReading) -> None:
         """See ports.DispatchStep."""

@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tenantry.ports import StoreBusy
 from tenantry.store.migrate import migrate
-from tenantry.store.seam import PostgresSeam, SqliteSeam
+from tenantry.store.postgres import PostgresSeam
+from tenantry.store.sqlite import SqliteSeam
 from tenantry.store.store import Store
 from tenantry.store.vault import Vault
 

@@ -136,15 +136,16 @@ class GuardQueries(Queries):
             scope=scope_id,
             author=author,
         )
-        return await self.pause(self.seam.id(PauseId, found.scalar_one()))
+        return await self.pause(self.seam.id(PauseId, found[0][0]))
 
     async def scope_owner(self, kind: str, scope_id: ScopeId) -> tuple[CellId, TenantId | None] | None:
         """See ports.GuardStep."""
         columns = {"stream": "cell_id, tenant_id", "tenant": "cell_id, id", "pool": "cell_id, NULL", "cell": "id, NULL"}
-        row = (await self.run(f"SELECT {columns[kind]} FROM {kind} WHERE id = :id", id=scope_id)).one_or_none()
-        if row is None:
+        found = await self.run(f"SELECT {columns[kind]} FROM {kind} WHERE id = :id", id=scope_id)
+        if not found:
             return None
-        return self.seam.id(CellId, row[0]), None if row[1] is None else self.seam.id(TenantId, row[1])
+        cell, tenant = found[0]
+        return self.seam.id(CellId, cell), None if tenant is None else self.seam.id(TenantId, tenant)
 
     async def draining(self, pause_id: PauseId, deadline: datetime) -> int:
         """See ports.GuardStep."""
@@ -160,7 +161,7 @@ class GuardQueries(Queries):
             deadline=deadline,
             scope=pause.scope_id,
         )
-        return int(found.scalar_one())
+        return int(found[0][0])
 
     async def undrained(self, cell: CellId) -> Sequence[PauseId]:
         """See ports.GuardStep."""

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from tenantry.core.event import Fact, NewFact, RecipientRow, Report
+from tenantry.core.event import NewFact, RecipientRow, Report
 from tenantry.core.ids import CellId, MessageId, StreamId, TenantId
 from tenantry.core.message import MessageState
 from tenantry.core.tenant import StreamClass
@@ -79,14 +79,14 @@ class IngestQueries(SettleQueries):
                 report.kind,
                 report.at,
                 json.dumps(report.recipients),
-                json.dumps(dict(report.detail)),
+                json.dumps(dict(report.detail)) if report.detail else "{}",
                 report.raw,
             )
             for owner, report in owned
         )
         found = await self.run(
             "INSERT INTO event (message_id, digest, tenant_id, kind, at, seen_at, recipients, detail, raw)"
-            " SELECT w.message_id, w.digest, w.tenant_id, w.kind, w.at, :now, w.recipients, w.detail, w.raw FROM {w}"
+            " SELECT w.message_id, w.digest, w.tenant_id, w.kind, w.at, CAST(:now AS {instant}), w.recipients, w.detail, w.raw FROM {w}"
             " WHERE true ON CONFLICT DO NOTHING RETURNING digest",
             relation(
                 "w(message_id uuid, digest text, tenant_id uuid, kind text, at timestamptz, recipients text, detail text,"
@@ -121,7 +121,7 @@ class IngestQueries(SettleQueries):
         rows: dict[MessageId, list[RecipientRow]] = defaultdict(list)
         for message, number, address, facts, cohort, ordinal in found:
             message_id = self.seam.id(MessageId, message)
-            rows[message_id].append(RecipientRow(message_id, number, address, Fact(facts), cohort, ordinal))
+            rows[message_id].append(RecipientRow(message_id, number, address, facts, cohort, ordinal))
         return rows
 
     async def add_facts(self, facts: Sequence[NewFact]) -> None:
@@ -132,7 +132,7 @@ class IngestQueries(SettleQueries):
             " WHERE recipient.message_id = w.message_id AND recipient.number = w.number",
             relation(
                 "w(message_id uuid, number bigint, facts bigint, bounced_at timestamptz, complained_at timestamptz)",
-                [(one.message_id, one.number, int(one.facts), one.bounced_at, one.complained_at) for one in facts],
+                [(one.message_id, one.number, one.facts, one.bounced_at, one.complained_at) for one in facts],
             ),
         )
 
@@ -144,7 +144,7 @@ class IngestQueries(SettleQueries):
         }
         await self.run(
             "INSERT INTO suppression (tenant_id, address, scope, cause, created_at)"
-            " SELECT w.tenant_id, w.address, w.scope, w.cause, :now FROM {w} WHERE true ON CONFLICT DO NOTHING",
+            " SELECT w.tenant_id, w.address, w.scope, w.cause, CAST(:now AS {instant}) FROM {w} WHERE true ON CONFLICT DO NOTHING",
             relation(
                 "w(tenant_id uuid, address text, scope text, cause text)",
                 [(*key, cause) for key, cause in sorted(rows.items())],

@@ -13,7 +13,7 @@ from tenantry.core.outcome import Handed, Hold, Outcome, Refused, Retry, Unknown
 from tenantry.core.provider import reports_complaints
 from tenantry.core.reputation import BUCKET_RECIPIENTS
 from tenantry.ports import Settled
-from tenantry.store.seam import DbRow, Queries, relation
+from tenantry.store.seam import Found, Queries, relation
 
 BACKOFF_SECONDS = 2.0  # the first wait after a failure proven not accepted; doubles
 BACKOFF_MOST_SECONDS = 900.0
@@ -21,6 +21,7 @@ THROTTLED_SECONDS = 1.0
 HOLD_SECONDS = {Hold.UNVERIFIED: 60.0, Hold.UNPROVISIONED: 5.0, Hold.PAUSED: 15.0}
 AIMD_CUT = 0.7
 AIMD_LEAST = 0.05
+SUPPRESSED = int(Fact.SUPPRESSED)
 SIMULATOR = "simulator.amazonses.com"
 GONE = "the worker that held this claim is gone"
 
@@ -97,10 +98,10 @@ class SettleQueries(Queries):
             " JOIN recipient r ON r.message_id = w.id ORDER BY r.message_id, r.number",
             relation("w(id uuid)", messages),
         )
-        mailed = [row for row in found if not row[4] & Fact.SUPPRESSED]
+        mailed = [row for row in found if not row[4] & SUPPRESSED]
         await self._place(mailed)
 
-    async def _place(self, mailed: Sequence[DbRow]) -> None:
+    async def _place(self, mailed: Found) -> None:
         """Write the hand-over of recipients: facts, ordinal, and their buckets."""
         by_stream: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
         silent: list[tuple[str, int, int | None, int]] = []
@@ -129,7 +130,7 @@ class SettleQueries(Queries):
         if buckets:
             await self.run(
                 "INSERT INTO bucket (stream_id, cohort, number, handed, reporting, bounced, complained, first_at)"
-                " SELECT w.stream_id, w.cohort, w.number, w.handed, w.reporting, 0, 0, :now FROM {w} WHERE true"
+                " SELECT w.stream_id, w.cohort, w.number, w.handed, w.reporting, 0, 0, CAST(:now AS {instant}) FROM {w} WHERE true"
                 " ON CONFLICT (stream_id, cohort, number) DO UPDATE SET handed = bucket.handed + excluded.handed,"
                 " reporting = bucket.reporting + excluded.reporting",
                 relation(

@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 
 from sqlalchemy import select, text
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tenantry.core.ids import CellId, KeyId, TenantId
 from tenantry.core.tenant import Key
-from tenantry.ports import StoreBusy, StoreConflict, StoreRejected
+from tenantry.ports import StoreBusy
 from tenantry.store import tables
 from tenantry.store.accept import AcceptQueries, SenderCache
 from tenantry.store.dispatch import DispatchQueries
@@ -25,19 +25,19 @@ from tenantry.store.ingest import IngestQueries
 from tenantry.store.manage import FleetScope, TenantScope
 from tenantry.store.provision import ProvisionQueries
 from tenantry.store.rows import read_key
-from tenantry.store.seam import Seam
+from tenantry.store.seam import Driver, Seam
 from tenantry.store.vault import Vault
 
 
 class Step(AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, ProvisionQueries):
     """One transaction with every verb's queries; implements ports.StoreStep."""
 
-    def __init__(self, conn: AsyncConnection, now: datetime, store: Store, lock: CellId | None) -> None:
+    def __init__(self, conn: AsyncConnection, driver: Driver, now: datetime, store: Store) -> None:
         """Bind the queries to a connection inside a transaction."""
         self.conn = conn
+        self.driver = driver
         self.now = now
         self.seam = store.seam
-        self.lock = lock
         self.sender_cache = store.sender_cache
         self.vault = store.vault
 
@@ -64,20 +64,22 @@ class Store:
     @asynccontextmanager
     async def step(self, lock: CellId | None = None) -> AsyncIterator[Step]:
         """See ports.Store."""
-        with _port_errors():
+        with self._port_errors():
             async with self._writer.begin() as conn:
                 if lock is not None and self.seam.name == "postgresql":
                     await conn.execute(
                         text("SELECT 1 FROM cell WHERE id = :id FOR UPDATE"), {"id": self.seam.raw(lock)}
                     )
-                yield Step(conn, await self.seam.now(conn), self, lock)
+                now = await self.seam.now(conn)
+                yield Step(conn, await self.seam.driver(conn), now, self)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Step]:
         """Open one reading transaction: a consistent view that delays nobody."""
-        with _port_errors():
+        with self._port_errors():
             async with self._reader.begin() as conn:
-                yield Step(conn, await self.seam.now(conn), self, None)
+                now = await self.seam.now(conn)
+                yield Step(conn, await self.seam.driver(conn), now, self)
 
     def of(self, tenant_id: TenantId) -> TenantScope:
         """See ports.Store."""
@@ -101,20 +103,27 @@ class Store:
             self._on_close()
             self._on_close = None
 
+    @contextmanager
+    def _port_errors(self) -> Iterator[None]:
+        """Turn the drivers' errors into the port's; what is a bug stays as it is."""
+        try:
+            yield
+        except DBAPIError as error:  # SQLAlchemy's coat around the driver's
+            ported = self.seam.port_error(_driver_error(error))
+            if ported is None:
+                raise
+            raise ported from error
+        except PoolTimeout as error:
+            raise StoreBusy(str(error)) from error
+        except Exception as error:
+            ported = self.seam.port_error(error)
+            if ported is None:
+                raise
+            raise ported from error
 
-@contextmanager
-def _port_errors() -> Iterator[None]:
-    """Turn the drivers' errors into the port's."""
-    try:
-        yield
-    except IntegrityError as error:
-        raise StoreConflict(str(error.orig)) from error
-    except (DataError, OverflowError, UnicodeEncodeError) as error:
-        raise StoreRejected(str(error)) from error
-    except DBAPIError as error:
-        state = str(getattr(error.orig, "sqlstate", ""))
-        if state.startswith("22"):  # PostgreSQL's class of data exceptions: a value that no column can hold
-            raise StoreRejected(str(error.orig)) from error
-        raise StoreBusy(str(error.orig)) from error
-    except (PoolTimeout, OSError) as error:
-        raise StoreBusy(str(error)) from error
+
+def _driver_error(error: DBAPIError) -> Exception:
+    """Find the driver's own error: asyncpg's stands behind SQLAlchemy's adapter."""
+    found = error.orig
+    cause = getattr(found, "__cause__", None)
+    return cause if isinstance(cause, Exception) else found if isinstance(found, Exception) else error
