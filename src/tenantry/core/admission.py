@@ -57,13 +57,15 @@ def admit(submission: Submission, sender: Sender, suppressed: Suppressed, stamp:
     for rule in (authors_are_yours, recipients_are_few, size_is_allowed, tags_are_yours):
         if (refusal := rule(submission, sender)) is not None:
             return refusal
+    addressees = _addressees(submission, sender, stream, suppressed)
     return Message(
         id=stamp.id,
         tenant_id=sender.tenant.id,
         stream_id=stream.id,
         stream_class=stream.stream_class,
         submission=submission,
-        addressees=_addressees(submission, sender, stream, suppressed),
+        addressees=addressees,
+        cost=sum(addressee.suppressed is None for addressee in addressees),
         accepted_at=stamp.at,
         expires_at=stamp.at + KEPT[stream.stream_class],
     )

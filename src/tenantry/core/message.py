@@ -110,13 +110,9 @@ class Message:
     stream_class: StreamClass
     submission: Submission
     addressees: tuple[Addressee, ...]
+    cost: int  # recipients that will be handed over; SES's rate and quota count these
     accepted_at: datetime
     expires_at: datetime
-
-    @property
-    def cost(self) -> int:
-        """Recipients that will be handed over; SES's rate and quota count these."""
-        return sum(1 for addressee in self.addressees if addressee.suppressed is None)
 
 
 @dataclass(frozen=True, slots=True)

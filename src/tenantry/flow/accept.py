@@ -42,51 +42,45 @@ async def accept(store: Store, submissions: Sequence[Submission]) -> list[Answer
 
 async def _accept(step: AcceptStep, submissions: Sequence[Submission]) -> list[Answer]:
     senders = await step.senders({submission.key_id for submission in submissions})
-    suppressed = await _suppressed(step, submissions, senders)
+    streams = [_stream(submission, senders) for submission in submissions]
+    suppressed = await _suppressed(step, submissions, streams)
+    holds = await step.holds({stream.id: stream for stream in streams if stream is not None}.values())
     names = dict(await step.remembered(_names(submissions, senders)))
-    ids = sorted(
-        step.new_id(MessageId) for _ in submissions
-    )  # within a batch, too, the order of arrival is the order of ids
+    ids = sorted(step.new_id(MessageId) for _ in submissions)  # within a batch, too, ids are in the order of arrival
     answers: list[Answer] = []
-    fresh: list[tuple[int, Message, Stream]] = []
-    for submission, message_id in zip(submissions, ids, strict=True):
+    fresh: list[tuple[Message, Accepted]] = []
+    for submission, stream, message_id in zip(submissions, streams, ids, strict=True):
         sender = senders.get(submission.key_id)
-        stamp = Stamp(message_id, step.now)
-        answer = REVOKED if sender is None else _answer(stamp, submission, sender, names, suppressed)
-        if isinstance(answer, Message):
-            assert sender is not None
-            stream = next(one for one in sender.streams.values() if one.id == answer.stream_id)
-            fresh.append((len(answers), answer, stream))
-            answers.append(_accepted(answer, stream))
-            _remember(names, answer, stream)
-        else:
-            answers.append(answer)
-    await _write(step, answers, fresh)
+        answer = REVOKED if sender is None else _known(submission, sender, names)
+        if answer is None and sender is not None:
+            decided = admit(submission, sender, suppressed, Stamp(message_id, step.now))
+            if isinstance(decided, Message) and stream is not None:
+                answer = _accepted(decided, stream, holds)
+                fresh.append((decided, answer))
+                _remember(names, decided, answer)
+            elif isinstance(decided, Refusal):
+                answer = decided
+        assert answer is not None
+        answers.append(answer)
+    if fresh:
+        await step.insert_accepted(fresh)
     return answers
 
 
-async def _write(step: AcceptStep, answers: list[Answer], fresh: Sequence[tuple[int, Message, Stream]]) -> None:
-    """Insert the new messages; their answers name the hold that they are already under."""
-    if not fresh:
-        return
-    holds = await step.holds({stream.id: stream for _, _, stream in fresh}.values())
-    accepted: list[tuple[Message, Accepted]] = []
-    for place, message, stream in fresh:
-        answer = replace(_accepted(message, stream), hold=holds.get(stream.id))
-        answers[place] = answer
-        accepted.append((message, answer))
-    await step.insert_accepted(accepted)
+def _stream(submission: Submission, senders: Mapping[KeyId, Sender]) -> Stream | None:
+    sender = senders.get(submission.key_id)
+    stream = None if sender is None else stream_for(submission, sender)
+    return None if isinstance(stream, Refusal) else stream
 
 
-def _answer(
-    stamp: Stamp, submission: Submission, sender: Sender, names: Names, suppressed: Suppressed
-) -> Message | Answer:
-    """Decide on one submission: what its idempotency name stands for, else what the rules say."""
-    if submission.idempotency_key is not None:
-        known = names.get((sender.tenant.id, submission.idempotency_key))
-        if known is not None:
-            return replace(known.answer, repeated=True) if known.body_digest == submission.body_digest else MISMATCH
-    return admit(submission, sender, suppressed, stamp)
+def _known(submission: Submission, sender: Sender, names: Names) -> Answer | None:
+    """Return the answer that the submission's idempotency name stands for, if it has one that is known."""
+    if submission.idempotency_key is None:
+        return None
+    known = names.get((sender.tenant.id, submission.idempotency_key))
+    if known is None:
+        return None
+    return replace(known.answer, repeated=True) if known.body_digest == submission.body_digest else MISMATCH
 
 
 MISMATCH = Refusal(
@@ -96,17 +90,16 @@ MISMATCH = Refusal(
 )
 
 
-def _remember(names: Names, message: Message, stream: Stream) -> None:
+def _remember(names: Names, message: Message, answer: Accepted) -> None:
     """Let an equal name later in the same batch find this answer."""
     name = message.submission.idempotency_key
     if name is not None:
-        answer = _accepted(message, stream)
         names[message.tenant_id, name] = Remembered(message.submission.body_digest, answer, message.expires_at)
 
 
-def _accepted(message: Message, stream: Stream) -> Accepted:
+def _accepted(message: Message, stream: Stream, holds: Mapping[StreamId, str]) -> Accepted:
     suppressed = tuple(one.address for one in message.addressees if one.suppressed is not None)
-    return Accepted(message.id, stream.name, message.accepted_at, suppressed)
+    return Accepted(message.id, stream.name, message.accepted_at, suppressed, hold=holds.get(stream.id))
 
 
 def _names(submissions: Sequence[Submission], senders: Mapping[KeyId, Sender]) -> set[tuple[TenantId, str]]:
@@ -118,12 +111,12 @@ def _names(submissions: Sequence[Submission], senders: Mapping[KeyId, Sender]) -
 
 
 async def _suppressed(
-    step: AcceptStep, submissions: Sequence[Submission], senders: Mapping[KeyId, Sender]
+    step: AcceptStep, submissions: Sequence[Submission], streams: Sequence[Stream | None]
 ) -> Suppressed:
-    wanted: set[tuple[TenantId, StreamId, str]] = set()
-    for submission in submissions:
-        if (sender := senders.get(submission.key_id)) is None:
-            continue
-        if not isinstance(stream := stream_for(submission, sender), Refusal):
-            wanted.update((sender.tenant.id, stream.id, bare_address(mailbox)) for mailbox in submission.recipients)
+    wanted = {
+        (stream.tenant_id, stream.id, bare_address(mailbox))
+        for submission, stream in zip(submissions, streams, strict=True)
+        if stream is not None
+        for mailbox in submission.recipients
+    }
     return await step.suppressed(wanted) if wanted else {}

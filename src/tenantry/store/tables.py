@@ -50,6 +50,10 @@ def _id(name: str, kind: type[Id], *, nullable: bool = False, primary_key: bool 
     return Column(name, IdColumn(kind), nullable=nullable, primary_key=primary_key)
 
 
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, postgresql_where=text(where), sqlite_where=text(where))
+
+
 # ---- who sends
 
 cell = Table(
@@ -154,6 +158,7 @@ suppression = Table(
     Column("scope", Text, primary_key=True),  # '' for the whole tenant, else the stream's hex digits
     Column("cause", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # ---- mail
@@ -178,8 +183,9 @@ message = Table(
     Column("reason", Text),
     Column("possible_duplicate", Boolean, nullable=False),
     Index("message_of_tenant", "tenant_id", "id"),
-    Index("message_unknown", "id", postgresql_where=text("state = 'unknown'"), sqlite_where=text("state = 'unknown'")),
+    _partial("message_unknown", "id", where="state = 'unknown'"),
     postgresql_partition_by="RANGE (id)",
+    sqlite_with_rowid=False,
 )
 
 recipient = Table(
@@ -198,15 +204,9 @@ recipient = Table(
     Column("handed_at", Instant),
     Column("bounced_at", Instant),
     Column("complained_at", Instant),
-    Index(
-        "recipient_complained",
-        "stream_id",
-        "cohort",
-        "ordinal",
-        postgresql_where=text("complained_at IS NOT NULL"),
-        sqlite_where=text("complained_at IS NOT NULL"),
-    ),
+    _partial("recipient_complained", "stream_id", "cohort", "ordinal", where="complained_at IS NOT NULL"),
     postgresql_partition_by="RANGE (message_id)",
+    sqlite_with_rowid=False,
 )
 
 content = Table(
@@ -230,6 +230,7 @@ event = Table(
     Column("detail", Text, nullable=False),
     Column("raw", Text, nullable=False),
     postgresql_partition_by="RANGE (message_id)",
+    sqlite_with_rowid=False,
 )
 
 quarantine = Table(
@@ -249,6 +250,7 @@ remembered = Table(
     Column("digest", Text, nullable=False),
     Column("answer", Text, nullable=False),
     Column("expires_at", Instant, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # ---- the queue
@@ -263,6 +265,7 @@ waiting = Table(
     Column("attempts", Integer, nullable=False),
     Column("hold", Text),
     Index("waiting_in_lane", "stream_id", "due_at", "message_id"),
+    sqlite_with_rowid=False,
 )
 
 lane = Table(
@@ -278,15 +281,9 @@ lane = Table(
     Column("ready", Boolean, nullable=False),
     Column("tokens", Float, nullable=False),  # of its own limit, while it has one
     Column("tokens_at", Instant, nullable=False),
-    Index(
-        "lane_ready",
-        "cell_id",
-        "stream_class",
-        "tag",
-        postgresql_where=text("ready"),
-        sqlite_where=text("ready"),
-    ),
+    _partial("lane_ready", "cell_id", "stream_class", "tag", where="ready"),
     Index("lane_tenant", "tenant_id"),
+    sqlite_with_rowid=False,
 )
 
 wake = Table(
@@ -314,16 +311,9 @@ attempt = Table(
     Column("reason", Text),
     Column("ses_id", Text),
     Index("attempt_message", "message_id"),
-    Index(
-        "attempt_ses_id", "ses_id", postgresql_where=text("ses_id IS NOT NULL"), sqlite_where=text("ses_id IS NOT NULL")
-    ),
-    Index(
-        "attempt_open",
-        "cell_id",
-        "claimed_at",
-        postgresql_where=text("finished_at IS NULL"),
-        sqlite_where=text("finished_at IS NULL"),
-    ),
+    _partial("attempt_ses_id", "ses_id", where="ses_id IS NOT NULL"),
+    _partial("attempt_open", "cell_id", "claimed_at", where="finished_at IS NULL"),
+    sqlite_with_rowid=False,
 )
 
 # ---- reputation and stops
@@ -339,6 +329,7 @@ bucket = Table(
     Column("bounced", Integer, nullable=False),
     Column("complained", Integer, nullable=False),
     Column("first_at", Instant, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 verdict = Table(
@@ -364,7 +355,7 @@ verdict = Table(
     Column("acted_at", Instant),
     _id("pause_id", PauseId, nullable=True),
     UniqueConstraint("stream_id", "cohort", "kind", "action", "block_start", "block_size"),  # a crossing stands once
-    Index("verdict_due", "cell_id", postgresql_where=text("acted_at IS NULL"), sqlite_where=text("acted_at IS NULL")),
+    _partial("verdict_due", "cell_id", where="acted_at IS NULL"),
 )
 
 pause = Table(
@@ -384,14 +375,7 @@ pause = Table(
     Column("ended_at", Instant),
     Column("end_reason", Text),
     CheckConstraint("scope_kind IN ('stream', 'tenant', 'pool', 'cell')"),
-    Index(
-        "pause_open",
-        "scope_id",
-        "author",
-        unique=True,
-        postgresql_where=text("ended_at IS NULL"),
-        sqlite_where=text("ended_at IS NULL"),
-    ),
+    _partial("pause_open", "scope_id", "author", where="ended_at IS NULL", unique=True),
 )
 
 # ---- SES as last seen
