@@ -21,6 +21,7 @@ from tenantry.store.bootstrap import ensure_partitions
 from tenantry.store.store import Store
 
 PARTITION_SECONDS = 3_600.0
+PROVISION_REST = 10.0  # a pass compares everything: it may take a tenth of the time at most
 
 
 @dataclass(slots=True)
@@ -93,12 +94,14 @@ class Worker:
         await self._clock.sleep(self._settings.ramp_poll_seconds)
 
     async def _provision_round(self) -> None:
+        began = self._clock.monotonic()
         done = await reconcile(self._store, self._cloud.control, self._cell, self._course)
+        spent = self._clock.monotonic() - began
         for refused in done.failed:
             self._log.warning("SES refused a change", name=refused.change.resource.name, words=refused.words)
         if done.changes_made or done.busy:
             self._log.info("provisioned", changes=done.changes_made, remaining=done.remaining, busy=done.busy)
-        await self.bells.changed.wait(self._settings.provision_poll_seconds)
+        await self.bells.changed.wait(max(self._settings.provision_poll_seconds, PROVISION_REST * spent))
 
     async def account_round(self) -> None:
         """Read the account's rate, quota and status from SES."""

@@ -38,6 +38,9 @@ async def act(store: Store, cell: CellId) -> tuple[list[Pause], list[StreamId]]:
     """
     paused: list[Pause] = []
     throttled: list[StreamId] = []
+    async with store.reading() as step:
+        if not await step.due_verdicts(cell):
+            return paused, throttled
     async with store.step(lock=cell) as step:
         for verdict in await step.due_verdicts(cell):
             stream = await step.stream(verdict.stream_id)
@@ -62,7 +65,7 @@ async def open_pause(
     store: Store, clock: Clock, scope: tuple[str, ScopeId], author: Author, reason: str
 ) -> Pause | Refusal:
     """Stop a scope and return once no older claim of it is open, or its deadline has passed: the pause is then local."""
-    async with store.step() as step:
+    async with store.reading() as step:
         owner = await step.scope_owner(*scope)
     if owner is None:
         return Refusal(RefusalCode.NOT_FOUND, f"There is no {scope[0]} {scope[1]}.", "scope")
@@ -71,7 +74,7 @@ async def open_pause(
     assert pause is not None
     while pause is not None and pause.state is PauseState.OPENING:
         await drain(store, pause.id)
-        async with store.step() as step:
+        async with store.reading() as step:
             pause = await step.pause(pause.id)
         if pause is not None and pause.state is PauseState.OPENING:
             await clock.sleep(POLL_SECONDS)
@@ -90,7 +93,7 @@ async def drain(store: Store, pause_id: PauseId) -> bool:
 
 async def drain_all(store: Store, cell: CellId) -> list[PauseId]:
     """Acknowledge every pause of a cell that has drained; also finishes what a dead process began."""
-    async with store.step() as step:
+    async with store.reading() as step:
         waiting = await step.undrained(cell)
     return [pause_id for pause_id in waiting if await drain(store, pause_id)]
 
@@ -123,6 +126,9 @@ async def end_pause(store: Store, pause_id: PauseId, author: Author, reason: str
 async def climb(store: Store, cell: CellId, ramp: Ramp) -> list[StreamId]:
     """Move each stream on a ramp to the stage it has earned; return those that moved."""
     moved: list[StreamId] = []
+    async with store.reading() as step:
+        if not await step.ramping(cell):
+            return moved
     async with store.step(lock=cell) as step:
         for stream, since, handed in await step.ramping(cell):
             assert stream.ramp_stage is not None

@@ -126,7 +126,7 @@ async def reconcile(store: Store, control: Control, cell: CellId, course: Course
 
 
 async def _next(store: Store, cell: CellId, course: Course) -> _Next:
-    async with store.step() as step:
+    async with store.reading() as step:
         desired, mirror = await step.desired(cell), await step.mirror(cell)
     changes = plan(desired, mirror)
     now = course.pace.clock.monotonic()

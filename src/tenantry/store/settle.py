@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from tenantry.core.claim import ses_name
 from tenantry.core.event import Fact
-from tenantry.core.ids import AttemptId, CellId, MessageId
+from tenantry.core.ids import AttemptId, CellId, MessageId, StreamId
 from tenantry.core.message import MessageState
 from tenantry.core.outcome import Handed, Hold, Outcome, Refused, Retry, Unknown
 from tenantry.core.provider import reports_complaints
@@ -160,6 +161,22 @@ class SettleQueries(Queries):
             due = self.now + timedelta(seconds=_wait_seconds(one, number) * self.jitter())
             rows.append((message_id, due, cost, number if one.burned else number - 1, one.hold))
         await self._queue(rows)
+        await self._doubt({closed[one.attempt_id][0] for one in retries if one.hold is Hold.UNPROVISIONED})
+
+    async def _doubt(self, messages: set[MessageId]) -> None:
+        """Forget what SES was last seen to have for these messages' streams: it says otherwise, so it is made again."""
+        if not messages:
+            return
+        found = await self.run(
+            "SELECT DISTINCT m.stream_id FROM {w} JOIN message m ON m.id = w.id",
+            relation("w(id uuid)", sorted((message,) for message in messages)),
+        )
+        names = [(ses_name(self.seam.id(StreamId, stream)),) for (stream,) in found]
+        await self.run(
+            "DELETE FROM mirror WHERE EXISTS (SELECT 1 FROM {w}"
+            " WHERE mirror.name = w.name OR mirror.name LIKE w.name || '/%')",
+            relation("w(name text)", names),
+        )
 
     async def _queue(self, rows: Sequence[tuple[MessageId, datetime, int, int, str | None]]) -> None:
         if rows:
