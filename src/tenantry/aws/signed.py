@@ -82,7 +82,13 @@ class SignedClient:
                 limit=self._limits.connections, keepalive_timeout=self._limits.idle_seconds
             )
             timeout = aiohttp.ClientTimeout(total=self._limits.deadline_seconds)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=timeout,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+            )
         return self._session
 
     async def close(self) -> None:
