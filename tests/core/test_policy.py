@@ -192,7 +192,7 @@ def test_only_a_clean_stage_passes(seconds: float, handed: int, worst: Action, s
     assert next_stage(replace(STANDARD, stage_seconds=60.0), Probation(2, seconds, handed, worst)) == stage
 
 
-# --- DESIGN 8.2: the promises, by seeded simulation ------------------------------------------------------------------
+# --- the promises, by seeded simulation ------------------------------------------------------------------
 
 
 def bad_places(random: Random, start: int, count: int, rate: float) -> list[int]:

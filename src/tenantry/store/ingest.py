@@ -86,8 +86,8 @@ class IngestQueries(SettleQueries):
         )
         found = await self.run(
             "INSERT INTO event (message_id, digest, tenant_id, kind, at, seen_at, recipients, detail, raw)"
-            " SELECT w.message_id, w.digest, w.tenant_id, w.kind, w.at, CAST(:now AS {instant}), w.recipients, w.detail, w.raw FROM {w}"
-            " WHERE true ON CONFLICT DO NOTHING RETURNING digest",
+            " SELECT w.message_id, w.digest, w.tenant_id, w.kind, w.at, CAST(:now AS {instant}), w.recipients,"
+            " w.detail, w.raw FROM {w} WHERE true ON CONFLICT DO NOTHING RETURNING digest",
             relation(
                 "w(message_id uuid, digest text, tenant_id uuid, kind text, at timestamptz, recipients text, detail text,"
                 " raw text)",
@@ -144,7 +144,8 @@ class IngestQueries(SettleQueries):
         }
         await self.run(
             "INSERT INTO suppression (tenant_id, address, scope, cause, created_at)"
-            " SELECT w.tenant_id, w.address, w.scope, w.cause, CAST(:now AS {instant}) FROM {w} WHERE true ON CONFLICT DO NOTHING",
+            " SELECT w.tenant_id, w.address, w.scope, w.cause, CAST(:now AS {instant}) FROM {w}"
+            " WHERE true ON CONFLICT DO NOTHING",
             relation(
                 "w(tenant_id uuid, address text, scope text, cause text)",
                 [(*key, cause) for key, cause in sorted(rows.items())],

@@ -131,8 +131,8 @@ class SettleQueries(Queries):
         if buckets:
             await self.run(
                 "INSERT INTO bucket (stream_id, cohort, number, handed, reporting, bounced, complained, first_at)"
-                " SELECT w.stream_id, w.cohort, w.number, w.handed, w.reporting, 0, 0, CAST(:now AS {instant}) FROM {w} WHERE true"
-                " ON CONFLICT (stream_id, cohort, number) DO UPDATE SET handed = bucket.handed + excluded.handed,"
+                " SELECT w.stream_id, w.cohort, w.number, w.handed, w.reporting, 0, 0, CAST(:now AS {instant}) FROM {w}"
+                " WHERE true ON CONFLICT (stream_id, cohort, number) DO UPDATE SET handed = bucket.handed + excluded.handed,"
                 " reporting = bucket.reporting + excluded.reporting",
                 relation(
                     "w(stream_id uuid, cohort bigint, number bigint, handed bigint, reporting bigint)",
