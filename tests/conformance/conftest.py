@@ -10,6 +10,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -65,8 +66,9 @@ def postgres_url() -> Iterator[str]:
 def postgres_template(postgres_url: str) -> str:
     """A migrated database that each test's own is a copy of."""
     name = f"template_{uuid4().hex}"
-    asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name}"))
-    migrate(_database(postgres_url, name).replace("postgresql://", "postgresql+asyncpg://", 1))
+    with ThreadPoolExecutor(1) as thread:  # a loop runs here already
+        thread.submit(lambda: asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name}"))).result()
+        thread.submit(migrate, _database(postgres_url, name).replace("postgresql://", "postgresql+asyncpg://", 1)).result()
     return name
 
 
