@@ -68,7 +68,9 @@ def postgres_template(postgres_url: str) -> str:
     name = f"template_{uuid4().hex}"
     with ThreadPoolExecutor(1) as thread:  # a loop runs here already
         thread.submit(lambda: asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name}"))).result()
-        thread.submit(migrate, _database(postgres_url, name).replace("postgresql://", "postgresql+asyncpg://", 1)).result()
+        thread.submit(
+            migrate, _database(postgres_url, name).replace("postgresql://", "postgresql+asyncpg://", 1)
+        ).result()
     return name
 
 

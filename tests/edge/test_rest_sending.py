@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from base64 import b64encode
+from io import BytesIO
 
 import pytest
 
@@ -118,7 +119,7 @@ async def test_an_oversize_body_is_refused_before_it_is_read_whole(doors: Doorst
         for _ in range(60):
             yield chunk
 
-    data = chunk * 42 if announced else chunks()
+    data = BytesIO(chunk * 42) if announced else chunks()
     headers = {"authorization": f"Bearer {doors.token()}"}
     async with doors.http.post(f"{doors.url}/v1/messages", data=data, headers=headers) as response:
         assert response.status == 413

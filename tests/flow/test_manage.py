@@ -255,7 +255,7 @@ async def test_a_new_stream_takes_up_its_tenants_tag(store: Store) -> None:
     added = await store.of(member.tenant_id).add_stream(NewStream("news", StreamClass.MARKETING))
     other = await store.of(member.tenant_id).add_stream(NewStream("alerts", StreamClass.TRANSACTIONAL))
     async with store.reading() as step:
-        tags = dict((await step.conn.exec_driver_sql("SELECT stream_id, tag FROM lane")).tuples().all())
+        tags = dict((await step.conn.exec_driver_sql("SELECT stream_id, tag FROM lane")).all())
     assert tags[added.id.uuid.hex] == 7.5
     assert tags[other.id.uuid.hex] == 0
 
@@ -333,11 +333,10 @@ async def test_a_message_tells_its_story_oldest_first(store: Store, clock: Fixed
     await ingest(store, cell, [worlds.report("Bounce", taken, ses_id)])
     view = await store.of(member.tenant_id).message(message.id)
     assert view is not None
-    assert [one.what for one in view.timeline] == ["accepted", "claimed", "Bounce", "handed", "settled: handed"] or [
-        one.what for one in view.timeline
-    ][:2] == ["accepted", "claimed"]
+    what = [one.what for one in view.timeline]
+    assert what[:2] == ["accepted", "claimed"]
+    assert sorted(what[2:]) == ["Bounce", "handed", "settled: handed"]
     assert [one.at for one in view.timeline] == sorted(one.at for one in view.timeline)
-    assert "Bounce" in [one.what for one in view.timeline]
     assert view.recipients[0].standing.name == "BOUNCED"
     assert view.ses_id == ses_id
 
@@ -354,7 +353,8 @@ async def test_accepted_recipients_equal_the_sum_over_all_states(store: Store, c
     await claim(store, cell, 1)
     waits = {one.stream_id: one for one in await store.of(member.tenant_id).waits()}
     mine = waits[member.transactional]
-    assert dict(mine.states) == {"handed": 5, "bounced": 1, "claimed": 1, "waiting": 3}
+    assert dict(mine.states) == {"handed": 5, "bounced": 1, "suppressed": 1, "claimed": 1, "waiting": 2}
+    assert len((await store.of(member.tenant_id).messages(MessageFilter(state="claimed"), None, 9)).items) == 1
     assert mine.accepted == sum(mine.states.values()) == 10
     assert mine.wait_p50_seconds == mine.wait_p99_seconds == 2.0
     assert mine.oldest_waiting_at == clock.wall()
@@ -418,9 +418,10 @@ def test_what_the_vault_seals_only_its_keys_open() -> None:
         Vault([new]).unseal(sealed)
     with pytest.raises(VaultError):
         Vault([old]).unseal(sealed[:-4] + b"AAA=")
-    for wrong in ([], ["short"]):
-        with pytest.raises(ValueError, match="."):
-            Vault(wrong)
+    with pytest.raises(ValueError, match="needs a key"):
+        Vault([])
+    with pytest.raises(ValueError, match="Fernet key"):
+        Vault(["short"])
 
 
 def test_a_dkim_pair_belongs_together() -> None:

@@ -14,6 +14,7 @@ from tenantry.core.event import Fact, NewFact, RecipientRow, Report
 from tenantry.core.ids import CellId, MessageId, StreamId
 from tenantry.core.news import News, news
 from tenantry.core.policy import POLICIES, Action, judge
+from tenantry.core.provider import is_simulator
 from tenantry.core.reputation import BUCKET_RECIPIENTS
 from tenantry.core.tenant import StreamClass
 from tenantry.ports import Owner, Store, StoreStep, Suppression, Tally
@@ -90,6 +91,8 @@ def _suppressions(owner: Owner, found: News) -> list[Suppression]:
     """A hard bounce suppresses for the tenant, a complaint about marketing for its stream."""
     suppressions = []
     for address, fact in found.suppressed:
+        if is_simulator(address):
+            continue  # SES puts it on no list either
         if fact is Fact.BOUNCED:
             suppressions.append(Suppression(owner.tenant_id, None, address, "bounce"))
         elif owner.stream_class is StreamClass.MARKETING:

@@ -96,11 +96,12 @@ class DispatchQueries(Queries):
             )
         if not rows:
             return ()
-        heads = await self._heads([row[0] for row in rows], most)
+        tenants = len({(row[1], row[2]) for row in rows})
+        heads = await self._heads([row[0] for row in rows], min(most, max(4, ceil(4 * most / tenants))))
         return [self._lane(row, heads) for row in rows]
 
-    async def _heads(self, streams: Sequence[str], most: int) -> Mapping[str, tuple[Waiting, ...]]:
-        depth = min(most, max(4, ceil(4 * most / len(streams))))
+    async def _heads(self, streams: Sequence[str], depth: int) -> Mapping[str, tuple[Waiting, ...]]:
+        """Return by stream the first due messages: a tenant with one lane may need its whole share of the turn of it."""
         heads: dict[str, list[Waiting]] = defaultdict(list)
         found = await self.run(
             HEADS[self.seam.name],

@@ -11,7 +11,7 @@ from tenantry.core.event import Fact
 from tenantry.core.ids import AttemptId, CellId, MessageId, StreamId
 from tenantry.core.message import MessageState
 from tenantry.core.outcome import Handed, Hold, Outcome, Refused, Retry, Unknown
-from tenantry.core.provider import reports_complaints
+from tenantry.core.provider import is_simulator, reports_complaints
 from tenantry.core.reputation import BUCKET_RECIPIENTS
 from tenantry.ports import Settled
 from tenantry.store.seam import Found, Queries, relation
@@ -23,7 +23,6 @@ HOLD_SECONDS = {Hold.UNVERIFIED: 60.0, Hold.UNPROVISIONED: 5.0, Hold.PAUSED: 15.
 AIMD_CUT = 0.7
 AIMD_LEAST = 0.05
 SUPPRESSED = int(Fact.SUPPRESSED)
-SIMULATOR = "simulator.amazonses.com"
 GONE = "the worker that held this claim is gone"
 
 
@@ -107,7 +106,7 @@ class SettleQueries(Queries):
         by_stream: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
         silent: list[tuple[str, int, int | None, int]] = []
         for message, number, stream, address, _ in mailed:
-            if address.endswith(SIMULATOR):
+            if is_simulator(address):
                 silent.append((message, number, None, 0))  # the simulator never counts
             else:
                 by_stream[stream].append((message, number, address))
