@@ -194,8 +194,7 @@ async def test_a_throttle_is_busy_and_not_tried_again_by_the_client(cloud: Cloud
     account = cloud.local.account
     account.configure(account.options.changed({"control_rate_per_second": 0.001}))
     with pytest.raises(ControlBusy, match="TooManyRequests"):
-        for _ in range(5):
-            await cloud.control.account()
+        await asyncio.gather(*(cloud.control.account() for _ in range(5)))
 
 
 async def test_no_answer_is_busy() -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import boto3
 import pytest
+from mypy_boto3_sesv2 import SESV2Client
 
 from tenantry.aws.control import BotoControl, Place, control_client
 from tenantry.core.claim import ses_name
 from tenantry.core.ids import CellId
 from tenantry.core.pause import Author, Pause, PauseState, ScopeId
-from tenantry.core.plan import Change, Resource, ResourceKind
+from tenantry.core.plan import Change, Resource
 from tenantry.core.tenant import DkimMode, IdentityStatus, NewIdentity, NewTenant
 from tenantry.emulator.local import Local
 from tenantry.emulator.options import Options
@@ -76,6 +77,7 @@ class World:
     store: Store
     cell: CellId
     local: Local
+    client: SESV2Client
     control: Watched
     clock: FixedClock
     course: Course
@@ -121,7 +123,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     course = Course(Pace(clock), Provisioning(refresh=NEVER))
     course.refreshed_at = 0.0
     cell = await ensure_cell(store, "main", options.region)
-    yield World(store, cell, local, Watched(inner, clock), clock, course)
+    yield World(store, cell, local, client, Watched(inner, clock), clock, course)
     await store.close()
     client.close()
     await asyncio.to_thread(local.__exit__, None, None, None)
@@ -263,7 +265,8 @@ async def test_a_throttled_control_plane_is_given_rest(world: World) -> None:
 
 async def test_an_unverified_identity_is_polled_until_ses_verifies_it(world: World) -> None:
     """SES tells nobody about a verification, so provision looks again, at its interval and no oftener."""
-    await asyncio.to_thread(_configure, world.local, {"verify_identities": False})
+    account = world.local.account
+    account.configure(account.options.changed({"verify_identities": False}))
     made = await world.tenant()
     await world.run()
     looks = len(world.control.calls)
@@ -271,7 +274,7 @@ async def test_an_unverified_identity_is_polled_until_ses_verifies_it(world: Wor
     assert (await mine.identities())[0].status is IdentityStatus.PENDING
     assert len((await mine.identities())[0].tokens) == 3
     assert await world.run() == Reconciled()
-    world.local.account.set_verification("acme.example", "SUCCESS")
+    account.set_verification("acme.example", "SUCCESS")
     world.clock.advance(world.course.waits.poll)
     assert (await world.run()).looks == 1
     assert (await mine.identities())[0].status is IdentityStatus.VERIFIED
@@ -285,7 +288,7 @@ async def test_drift_is_found_and_put_right(world: World) -> None:
     made = await world.tenant()
     await world.run()
     name = ses_name(made.streams[0].id)
-    client = world.control.inner._ses
+    client = world.client
     await asyncio.to_thread(
         lambda: client.put_configuration_set_sending_options(ConfigurationSetName=name, SendingEnabled=False)
     )
@@ -306,7 +309,7 @@ async def test_drift_is_found_and_put_right(world: World) -> None:
 
 async def test_what_another_made_in_ses_is_not_touched(world: World) -> None:
     """An identity that exists in the account without our tag is refused, not taken over."""
-    client = world.control.inner._ses
+    client = world.client
     await asyncio.to_thread(lambda: client.create_email_identity(EmailIdentity="acme.example"))
     await asyncio.to_thread(lambda: client.create_configuration_set(ConfigurationSetName="theirs"))
     made = await world.tenant()
@@ -314,12 +317,3 @@ async def test_what_another_made_in_ses_is_not_touched(world: World) -> None:
     assert any("left alone" in one.words for one in done.failed)
     assert "theirs" in world.local.account.sets
     assert (await world.store.of(made.tenant.id).identities())[0].status is IdentityStatus.PENDING
-
-
-def _configure(local: Local, given: dict[str, bool]) -> None:
-    local.account.configure(local.account.options.changed(given))
-
-
-def test_every_kind_of_resource_can_be_looked_at() -> None:
-    """The mirror knows no kind that SES cannot be asked for."""
-    assert len(ResourceKind) == 6
