@@ -84,7 +84,9 @@ def explain_pause(pause: Pause, verdict: VerdictView | None) -> Explanation:
     sentences = [f"The reason: {pause.reason}", state]
     if verdict:
         sentences.insert(1, verdict.words)
-    if pause.state is not PauseState.ENDED:
+    if pause.ended_at is None and pause.end_reason:
+        sentences.append(f"Its end has begun ({pause.end_reason}): SES is switched on first, then its mail goes out.")
+    elif pause.ended_at is None:
         sentences.append(
             "It ends when an operator ends it and says why; its mail is kept meanwhile, and goes out on a ramp after."
             if pause.author is Author.GUARD
@@ -207,10 +209,14 @@ def _stops(around: Surroundings) -> tuple[str, ...]:
         verdict = around.verdicts.get(pause.verdict_id) if pause.verdict_id else None
         why = verdict.words if verdict else pause.reason
         who = "The guard" if pause.author is Author.GUARD else "An operator"
-        sentences.append(f"{who} paused the {pause.scope_kind} at {_time(pause.opened_at)} ({pause.state}): {why}")
+        sentences.append(f"{who} paused the {pause.scope_kind} at {_time(pause.opened_at)} ({_held(pause)}): {why}")
     if len(around.pauses) > 1:
         sentences.append("Each of these pauses has to end before mail flows again.")
     return tuple(sentences)
+
+
+def _held(pause: Pause) -> str:
+    return f"{pause.state}, its end has begun" if pause.end_reason and pause.ended_at is None else str(pause.state)
 
 
 def _limit(stream: Stream) -> str:

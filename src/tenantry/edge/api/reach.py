@@ -5,7 +5,7 @@ Leaves proving who calls to `auth`. Whatever cannot be reached answers like what
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Protocol, TypeVar
@@ -185,7 +185,7 @@ def window(items: Sequence[H], paging: Paging, *, newest_first: bool = False) ->
 
 def _read_cursor(text: str) -> str:
     try:
-        return urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode()
+        return b64decode(text.encode() + b"=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
     except ValueError:
         message = "The cursor was not made here: begin again without one."
         raise RefusedError(Refusal(RefusalCode.INVALID_FIELD, message, "cursor")) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
+from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -113,10 +114,18 @@ def _response(request: Request, refusal: Refusal, status: int | None = None) -> 
 
 def _validation_refusal(error: RequestValidationError) -> Refusal:
     first = error.errors()[0]
-    if first["type"] in ("json_invalid", "value_error.jsondecode"):
-        return Refusal(RefusalCode.MALFORMED, "Send a JSON object in UTF-8.", "body")
     loc = [part for number, part in enumerate(first["loc"]) if number or part not in _PLACES]
     return field_refusal(first["type"], loc, first["msg"])
+
+
+def _json_refusal(body: bytes) -> Refusal | None:
+    """Refuse what is not JSON, or holds half a surrogate pair, which Python's own reader would let through."""
+    try:
+        if body:
+            from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        return Refusal(RefusalCode.MALFORMED, f"Send a JSON object in UTF-8: {error}.", "body")
+    return None
 
 
 class _Capped:
@@ -130,8 +139,8 @@ class _Capped:
             await self._app(scope, receive, send)
             return
         body = await read_body(scope, receive, MANAGEMENT_BODY_BYTES_MAX)
-        if body is None:
-            refusal = errors.too_large(MANAGEMENT_BODY_BYTES_MAX)
+        refusal = errors.too_large(MANAGEMENT_BODY_BYTES_MAX) if body is None else _json_refusal(body)
+        if refusal:
             reply = rest_answer(refusal, scope["tenantry.request_id"], self._doors.docs_url_prefix)
             head = [JSON, *reply.headers]
             await send({"type": "http.response.start", "status": reply.status, "headers": head})
