@@ -53,9 +53,6 @@ class Settings(BaseSettings):
     port: int = Field(default=8025, ge=0, le=65535, description="Port of the doors; 0: any free one.")
     max_body_bytes: int = Field(default=41_943_040, ge=1_024, description="Largest request body; SES takes 40 MiB.")
     accept_batch_size: int = Field(default=64, ge=1, le=1_000, description="Submissions that share one commit at most.")
-    idempotency_seconds: int = Field(default=86_400, ge=1, description="How long an Idempotency-Key is remembered.")
-    sdk_retry_seconds: int = Field(default=900, ge=1, description="How long an SDK's retry of one call is recognised.")
-    signature_skew_seconds: int = Field(default=300, ge=1, description="How far a signed request's clock may be off.")
 
     # the cell
     cloud: Cloud = Field(default=Cloud.LOCAL, description="`local` or `aws`: where mail is handed over.")
@@ -88,18 +85,6 @@ class Settings(BaseSettings):
     idle_connection_seconds: float = Field(
         default=5.0, gt=0, description="Unused connections to SES are dropped after this."
     )
-    unknown_after_seconds: float = Field(
-        default=900.0,
-        gt=0,
-        description="Silence after which an unknown may be resent, once the feed is proven healthy.",
-    )
-    quota_reserve: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of the day's quota kept for transactional mail."
-    )
-    transactional_expiry_seconds: int = Field(
-        default=14_400, ge=60, description="How long transactional mail may wait."
-    )
-    marketing_expiry_seconds: int = Field(default=259_200, ge=60, description="How long marketing mail may wait.")
 
     # the guard
     ramp_stage_seconds: float = Field(
