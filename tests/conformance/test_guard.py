@@ -22,7 +22,8 @@ PEOPLE = itertools.count()  # each mail to somebody new: a bounce would keep the
 
 async def mail(ground: Ground, member: worlds.Member, count: int, bad: int, kind: str = "Bounce") -> int:
     """Send count marketing mails of which the first bad ones bounce or complain; return the verdicts written."""
-    await worlds.accepted(ground.store, member, count, stream="marketing")
+    people = [f"p{next(PEOPLE)}@there.example" for _ in range(count)]
+    await worlds.accept(ground.store, [worlds.submission(member, one, stream="marketing") for one in people])
     await wake_stranded(ground.store, ground.cell)
     done = await worlds.handed(ground.store, ground.cell)
     reports = [
@@ -200,7 +201,7 @@ async def test_reinstatement_counts_from_zero_on_a_ramp(ground: Ground) -> None:
         assert await climb(ground.store, ground.cell, Ramp(60.0)) == [], "a stage takes its time"
         assert await mail(ground, member, 5, bad=0) == 0
         ground.advance(61)
-        assert await climb(ground.store, ground.cell, Ramp(60.0)) == [member.marketing]
+        assert await climb(ground.store, ground.cell, Ramp(60.0)) == [member.marketing], limits
         stream = await ground.store.of(member.tenant_id).stream("marketing")
         assert stream is not None
         limits.append(stream.limit)

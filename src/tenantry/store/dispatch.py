@@ -6,7 +6,6 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from math import ceil, inf
-from typing import Any
 
 from sqlalchemy import select
 
@@ -18,7 +17,7 @@ from tenantry.core.tenant import StreamClass
 from tenantry.core.turn import ClassShare, Credit, Lane, Parked, Pick, Shares, Turn, Waiting
 from tenantry.ports import AccountReading
 from tenantry.store import tables
-from tenantry.store.seam import Found, Queries, Relation, relation
+from tenantry.store.seam import DriverRow, Found, Queries, Relation, relation
 
 BUCKET_SECONDS = 0.25  # how much of a second's rate may gather while nothing is sent
 LIMIT_BUCKET_SECONDS = 1.0  # the same for a throttled stream's own limit
@@ -113,7 +112,7 @@ class DispatchQueries(Queries):
             heads[stream].append(Waiting(self.seam.id(MessageId, message), cost))
         return {stream: tuple(found) for stream, found in heads.items()}
 
-    def _lane(self, row: Sequence[Any], heads: Mapping[str, tuple[Waiting, ...]]) -> Lane:
+    def _lane(self, row: DriverRow, heads: Mapping[str, tuple[Waiting, ...]]) -> Lane:
         stream, tenant, stream_class, tag, weight, tokens, tokens_at, limit, pause = row
         allowance = None
         if limit is not None:
@@ -221,7 +220,7 @@ class DispatchQueries(Queries):
             )
         return mailboxes
 
-    def _claim(self, row: Sequence[Any], mailboxes: Mapping[str, Sequence[str]], number: int) -> Claim:
+    def _claim(self, row: DriverRow, mailboxes: Mapping[str, Sequence[str]], number: int) -> Claim:
         message, tenant, stream, sender, reply_to, tags, body = row
         return Claim(
             attempt_id=self.new_id(AttemptId),

@@ -200,7 +200,9 @@ def quantile(ordered: Sequence[float], fraction: float) -> float | None:
 async def _states(conn: AsyncConnection, tenant_id: TenantId) -> dict[Id, dict[str, int]]:
     """Count recipients by what their facts amount to; one that nothing is known of is where its message is."""
     query = (
-        select(t.recipient.c.stream_id, t.recipient.c.facts, shown_state.label("place"), func.count().label("recipients"))
+        select(
+            t.recipient.c.stream_id, t.recipient.c.facts, shown_state.label("place"), func.count().label("recipients")
+        )
         .join(t.message, t.message.c.id == t.recipient.c.message_id)
         .outerjoin(t.waiting, t.waiting.c.message_id == t.message.c.id)
         .where(t.message.c.tenant_id == tenant_id)

@@ -21,7 +21,8 @@ from tenantry.store.types import micros
 
 K = TypeVar("K", bound=Id)
 DbRow = Row[*tuple[Any, ...]]  # the one place where a driver's untyped values come in; readers give them types
-Found = list[Sequence[Any]]
+DriverRow = Sequence[Any]
+Found = list[DriverRow]
 Raw = str | int | float | bool | bytes | datetime | UUID | None
 Value = Id | Raw
 
@@ -62,6 +63,7 @@ class Seam(Protocol):
 
     name: str
     instant: str  # the SQL type of a time, where a statement must say it
+    errors: tuple[type[Exception], ...]  # what the driver raises, bugs of ours among them
 
     def raw(self, value: Value) -> Raw:
         """Return a value as the driver wants it."""

@@ -115,7 +115,7 @@ class Store:
             raise ported from error
         except PoolTimeout as error:
             raise StoreBusy(str(error)) from error
-        except Exception as error:
+        except self.seam.errors as error:
             ported = self.seam.port_error(error)
             if ported is None:
                 raise
