@@ -161,7 +161,7 @@ REFUSED: dict[str, tuple[dict, str, str, str]] = {
     ),
     "a line break in a header": (
         {"Content": {"Simple": {**SIMPLE, "Headers": [{"Name": "X-A", "Value": "a\nb"}]}}},
-        "BadRequestException", "invalid_field", "1 validation error",
+        "BadRequestException", "invalid_header", "Remove the control character",
     ),
     "a second author by header": (
         {"Content": {"Simple": {**SIMPLE, "Headers": [{"Name": "Sender", "Value": "b@other.example"}]}}},

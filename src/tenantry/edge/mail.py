@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from tenantry.core.claim import NAME_PREFIX
 from tenantry.core.message import Refusal, RefusalCode
@@ -37,10 +38,14 @@ def refusal_of(problem: MimeProblem) -> Refusal:
     return Refusal(code, problem.message, problem.field)
 
 
+_remembered = lru_cache(maxsize=8_192)(parse_mailbox)
+_REMEMBERED_CHARS = 320
+
+
 def mailbox(text: str, field: str) -> Mailbox | Refusal:
-    """Read one address, or say what is wrong with it."""
+    """Read one address, or say what is wrong with it; short texts are remembered, since senders write the same From."""
     try:
-        return parse_mailbox(text)
+        return _remembered(text) if len(text) <= _REMEMBERED_CHARS else parse_mailbox(text)
     except AddressError as error:
         return Refusal(RefusalCode.INVALID_ADDRESS, f"Correct the address in {field}: {error}", field)
 

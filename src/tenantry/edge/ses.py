@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
 from tenantry.core.ids import TenantId
@@ -18,7 +19,7 @@ from tenantry.edge.asgi import answer, read_body
 from tenantry.edge.auth import REVOKED, Keyring, barred_from_sending
 from tenantry.edge.doors import OFF_LOOP_BYTES, Doors
 from tenantry.edge.errors import Answer
-from tenantry.edge.ses_message import Call, Decoded, SendEmail, decode, invocation_id
+from tenantry.edge.ses_message import QUICK, Call, Decoded, SendEmail, decode, invocation_id
 from tenantry.ports import StoreBusy, StoreRejected
 from tenantry.wire.aws import Service, WireError
 from tenantry.wire.sigv4 import Problem, SignedRequest, credential_of, verify
@@ -52,10 +53,10 @@ class SesDoor:
         if body is None:
             return errors.ses_answer(errors.too_large(self._doors.max_body_bytes))
         request = SignedRequest(scope["method"], path, query, scope["headers"], body)
-        claimed = credential_of(request)
+        claimed = _claimed_key(request)
         if isinstance(claimed, Problem):
             return errors.signature_answer(claimed)
-        found = await self._keyring.find(claimed.access_key)
+        found = await self._keyring.find(claimed)
         if found is None:
             return errors.ses_answer(errors.NO_SUCH_KEY)
         key, secret = found
@@ -75,11 +76,18 @@ class SesDoor:
             return _not_authorized(key, operation)
         if refused := barred_from_sending(key):
             return errors.ses_answer(refused)
-        given = self._service.decode(_SEND, request.body)
+        given = self._parameters(request.body)
         if isinstance(given, WireError):
             return errors.ses_error(given.code, given.status, given.message, _refusal_of(given))
-        decoded = decode(Call(key.id, request.body, _invocation_id(request)), cast(SendEmail, given))
+        decoded = decode(Call(key.id, request.body, _invocation_id(request)), given)
         return errors.ses_answer(decoded) if isinstance(decoded, Refusal) else decoded
+
+    def _parameters(self, body: bytes) -> SendEmail | WireError:
+        try:
+            return QUICK.validate_json(body)
+        except ValidationError:
+            given = self._service.decode(_SEND, body)
+            return given if isinstance(given, WireError) else cast(SendEmail, given)
 
     async def _accept(self, key: Key, decoded: Decoded) -> Answer:
         if decoded.tenant_names and (foreign := await self._foreign_tenant(key.tenant_id, decoded.tenant_names)):
@@ -104,6 +112,18 @@ class SesDoor:
         tenant = await self._doors.store.of(tenant_id).tenant() if tenant_id else None
         own = {tenant.name, str(tenant.id)} if tenant else set()
         return next((name for name in names if name not in own), None)
+
+
+def _claimed_key(request: SignedRequest) -> str | Problem:
+    """Return whose key a request claims to be signed with; `verify` reads the whole header, once it is known whose."""
+    for name, value in request.headers:
+        if name == b"authorization":
+            _, mark, rest = value.partition(b"Credential=")
+            if mark and not request.query:
+                return rest.partition(b"/")[0].decode("latin-1")
+            break
+    claimed = credential_of(request)
+    return claimed if isinstance(claimed, Problem) else claimed.access_key
 
 
 def _invocation_id(request: SignedRequest) -> str | None:

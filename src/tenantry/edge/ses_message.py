@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TypedDict
+from typing import Literal, NotRequired, Required
+
+from pydantic import ConfigDict, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from tenantry.core.ids import KeyId
 from tenantry.core.message import Refusal, RefusalCode, Submission
@@ -32,9 +35,12 @@ _UNSUPPORTED = (
 )
 
 
-class _Text(TypedDict, total=False):
+_BLOBS = ConfigDict(val_json_bytes="base64")
+
+
+class _Text(TypedDict):
     Data: str
-    Charset: str
+    Charset: NotRequired[str]
 
 
 class _Header(TypedDict):
@@ -42,23 +48,30 @@ class _Header(TypedDict):
     Value: str
 
 
-class _Attachment(TypedDict, total=False):
+@with_config(_BLOBS)
+class _Attachment(TypedDict):
     FileName: str
     RawContent: bytes
-    ContentType: str
-    ContentDisposition: str
-    ContentId: str
-    ContentDescription: str
-    ContentTransferEncoding: str
+    ContentType: NotRequired[str]
+    ContentDisposition: NotRequired[Literal["ATTACHMENT", "INLINE"]]
+    ContentId: NotRequired[str]
+    ContentDescription: NotRequired[str]
+    ContentTransferEncoding: NotRequired[Literal["BASE64", "QUOTED_PRINTABLE", "SEVEN_BIT"]]
 
 
-class _Simple(TypedDict, total=False):
+class _Body(TypedDict, total=False):
+    Text: _Text
+    Html: _Text
+
+
+class _Simple(TypedDict):
     Subject: _Text
-    Body: dict[str, _Text]
-    Headers: list[_Header]
-    Attachments: list[_Attachment]
+    Body: _Body
+    Headers: NotRequired[list[_Header]]
+    Attachments: NotRequired[list[_Attachment]]
 
 
+@with_config(_BLOBS)
 class _Raw(TypedDict):
     Data: bytes
 
@@ -69,17 +82,35 @@ class _Content(TypedDict, total=False):
     Template: Mapping[str, object]
 
 
+class _Destination(TypedDict, total=False):
+    ToAddresses: list[str]
+    CcAddresses: list[str]
+    BccAddresses: list[str]
+
+
 class SendEmail(TypedDict, total=False):
-    """SendEmail's parameters, checked by botocore's model."""
+    """SendEmail's parameters by their names in SES; those that have no meaning here are kept to be refused."""
 
     FromEmailAddress: str
+    FromEmailAddressIdentityArn: str
+    FeedbackForwardingEmailAddressIdentityArn: str
+    EndpointId: str
+    ListManagementOptions: Mapping[str, object]
+    ConfigurationOverrides: Mapping[str, object]
     FeedbackForwardingEmailAddress: str
-    Destination: dict[str, list[str]]
+    Destination: _Destination
     ReplyToAddresses: list[str]
-    Content: _Content
+    Content: Required[_Content]
     EmailTags: list[_Header]
     ConfigurationSetName: str
     TenantName: str
+
+
+QUICK = TypeAdapter(SendEmail)
+"""Reads what SDKs really send, an order of magnitude quicker than the model's own reader.
+
+What it does not take (a null, a wrong type, a broken text) is for the model's reader to accept or to refuse in AWS's words.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +269,9 @@ def _parties(given: SendEmail, raw: RawMail | None) -> _Parties | Refusal:
     if "Destination" in given:
         named = given["Destination"]
         lists = [
-            mailboxes(named.get(f"{kind}Addresses", ()), f"Destination.{kind}Addresses") for kind in ("To", "Cc", "Bcc")
+            mailboxes(named.get("ToAddresses", ()), "Destination.ToAddresses"),
+            mailboxes(named.get("CcAddresses", ()), "Destination.CcAddresses"),
+            mailboxes(named.get("BccAddresses", ()), "Destination.BccAddresses"),
         ]
     else:
         lists = [raw.to, raw.cc, raw.bcc] if raw else [(), (), ()]
@@ -287,6 +320,3 @@ def _tags(given: SendEmail, removed: Mapping[str, str]) -> dict[str, str] | Refu
     if len(tags) != len(pairs):
         return Refusal(RefusalCode.INVALID_TAG, "Give each tag once.", field)
     return tags_refusal(tags, field) or tags
-
-
-Decoder = Callable[[Call, SendEmail], Decoded | Refusal]
