@@ -47,7 +47,7 @@ class Worker:
             settings.in_flight, settings.claim_ahead_seconds, settings.settle_batch_size, settings.turn_poll_seconds
         )
         self.pipeline = Pipeline(store, cloud.ses, clock, cell, flow)
-        self._reader = FeedReader(store, cloud.feed, cell, self.bells.crossed.ring)
+        self.reader = FeedReader(store, cloud.feed, cell, self.bells.crossed.ring)
         waits = Provisioning(poll=settings.identity_poll_seconds)
         self._course = Course(Pace(clock, settings.control_rate), waits)
         self._ramp = Ramp(settings.ramp_stage_seconds)
@@ -63,10 +63,10 @@ class Worker:
         rounds = {
             "claim": self.pipeline.claim_round,
             "settle": self.pipeline.settle_round,
-            "ingest": self._reader.ingest_round,
+            "ingest": self.reader.ingest_round,
             "guard": self._guard_round,
             "ramp": self._ramp_round,
-            "provision": self._provision_round,
+            "provision": self.provision_round,
             "account": self._account_watch,
             "sweep": self._sweep_round,
             "partitions": self._partition_round,
@@ -75,7 +75,7 @@ class Worker:
             for name, one_round in rounds.items():
                 group.create_task(forever(name, backoff, one_round), name=name)
             for number in range(READERS):
-                group.create_task(forever(f"feed-{number}", backoff, self._reader.read_round), name=f"feed-{number}")
+                group.create_task(forever(f"feed-{number}", backoff, self.reader.read_round), name=f"feed-{number}")
 
     async def _guard_round(self) -> None:
         await self.bells.crossed.wait(self._settings.guard_poll_seconds)
@@ -93,7 +93,8 @@ class Worker:
             self._log.info("ramp moved", stream=stream)
         await self._clock.sleep(self._settings.ramp_poll_seconds)
 
-    async def _provision_round(self) -> None:
+    async def provision_round(self) -> None:
+        """Make SES what the store wants, then rest until something changes."""
         began = self._clock.monotonic()
         done = await reconcile(self._store, self._cloud.control, self._cell, self._course)
         spent = self._clock.monotonic() - began

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 COMPANY = "Fjordholm Group"
 SES_RATE = 200.0
-STAGE_SECONDS = 2.0
+STAGE_SECONDS = 2.5
 STAGES = (0.10, 0.25, 0.50, 1.0)
 
 GOOD_INBOXES = ("inbox.example", "post.example", "mailbox.example")

@@ -35,6 +35,7 @@ class Notes:
     pause: Document  # as it was when fenced; ended later
     set_was_off: bool  # the configuration set in SES, looked at while fenced
     held: tuple[str, ...]  # message ids that the API accepted with the hold `paused`
+    asked_at: float  # when reinstatement was asked for; the ramp's first stage began no sooner
     stages: tuple[float, ...]  # fractions of the rate seen on the ramp, in order
     answers: tuple[Document, ...]  # of the doors, to the applications
     wire: int  # of them through boto3

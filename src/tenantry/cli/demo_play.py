@@ -59,6 +59,7 @@ class Play:
         rotten_from = self.watch.now()
         fenced = self._rotten()
         set_was_off = self._paused(fenced)
+        asked_at = self.watch.now()
         stages = self._reinstated(fenced)
         end = self._settled()
         self._traffic.close()
@@ -70,6 +71,7 @@ class Play:
             pause=fenced.pause_of(stream_id) or Document({}),
             set_was_off=set_was_off,
             held=tuple(a.text("id") for a in self._traffic.answers(HELD) if a.text("hold") == "paused"),
+            asked_at=asked_at,
             stages=stages,
             answers=tuple(self._traffic.answers()),
             wire=sum(len(self._traffic.answers(name)) for name, door in self._doors.items() if door == "wire"),

@@ -10,6 +10,7 @@ from typing import Self
 from rich import box
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -57,15 +58,15 @@ class View:
 
     def verdict(self, words: str) -> None:
         """Show the guard's judgement from now on."""
-        self._verdict = words
-        self._console.print(Text(f"  guard: {clean(words)}", style="yellow"))
+        self._verdict = clean(" ".join(words.splitlines()))
+        self._console.print(Padding(Text(f"guard: {self._verdict}", style="yellow"), (0, 0, 0, 2)))
 
     def show(self, snapshot: Snapshot) -> None:
         """Show how everything stands now."""
         if self._is_live:
             parts: list[Table | Panel] = [_streams(snapshot), _account(snapshot)]
             if self._verdict:
-                parts.append(Panel(Text(clean(self._verdict)), title="verdict", border_style="yellow"))
+                parts.append(Panel(Text(self._verdict), title="verdict", border_style="yellow"))
             self._live.update(Panel(Group(*parts), title=f"{COMPANY}: {self._act}", border_style="cyan"))
 
     def tally(self, rows: Sequence[Sequence[str]]) -> None:
@@ -79,11 +80,13 @@ class View:
 
     def checks(self, found: Sequence[Check]) -> None:
         """Print each claim with its tick."""
+        grid = Table.grid(padding=(0, 1))
         for check in found:
             tick, style = ("\N{CHECK MARK}", "green") if check.holds else ("\N{BALLOT X}", "bold red")
-            line = Text(f"{tick} {check.name}", style=style)
+            line = Text(check.name, style=style)
             line.append(f"  ({clean(check.detail)})", style="dim")
-            self._console.print(line)
+            grid.add_row(Text(tick, style=style), line)
+        self._console.print(grid)
 
 
 def _streams(snapshot: Snapshot) -> Table:

@@ -44,11 +44,8 @@ def _play(stage: Stage, view: View, as_json: bool) -> list[Check]:
     view.say("\nWhat became of it, tenant by tenant (recipients; waits from acceptance to SES):", "bold")
     view.tally(tally(evidence))
     last, fenced = evidence.fence_seconds()
-    view.say(
-        f"The pause: {seconds(last)} from the deciding bounce to the last mail into SES, "
-        f"{seconds(fenced)} until SES itself refused.\n",
-        "bold",
-    )
+    stopped = f"the last mail entered SES {seconds(last)} after it" if last else "no mail entered SES after it"
+    view.say(f"The pause, from the bounce that decided it: {stopped}; SES itself refused {seconds(fenced)} after it.\n")
     view.checks(found)
     if as_json:
         print_json(report(evidence, found))

@@ -28,7 +28,13 @@ class PostgresSeam:
 
     name = "postgresql"
     instant = "timestamptz"
-    errors = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, OverflowError, UnicodeEncodeError)
+    errors: tuple[type[Exception], ...] = (
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        OSError,
+        OverflowError,
+        UnicodeEncodeError,
+    )
 
     def __init__(self, offset: timedelta) -> None:
         """Take what is added to the database's time; only tests give more than nothing."""

@@ -38,7 +38,7 @@ class SqliteSeam:
 
     name = "sqlite"
     instant = "bigint"
-    errors = (sqlite3.Error, OverflowError, UnicodeEncodeError)
+    errors: tuple[type[Exception], ...] = (sqlite3.Error, OverflowError, UnicodeEncodeError)
 
     def __init__(self, wall: Callable[[], datetime]) -> None:
         """Take the clock that tells the time."""

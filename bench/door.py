@@ -1,0 +1,49 @@
+"""Runs the doors in a process of their own, with a route that answers a constant: `python -m bench.door sqlite`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+import uvloop
+
+from bench.world import world
+from tenantry.app.batch import Batcher
+from tenantry.app.clock import SystemClock
+from tenantry.app.doors import listen, make_server
+from tenantry.settings import Settings
+
+CONSTANT = b'{"MessageId":"constant"}'
+
+
+async def main(kind: str) -> None:
+    """Serve until the other side closes our input."""
+    async with world(kind, 8) as made:
+        batcher = Batcher(made.store, 64, 1 if kind == "sqlite" else 2, lambda: None)
+        server = make_server(Settings(), made.store, SystemClock(), batcher)
+        app = server.config.app
+
+        async def with_constant(scope, receive, send):  # type: ignore[no-untyped-def]
+            if scope.get("path") != "/constant":
+                await app(scope, receive, send)
+                return
+            while (await receive()).get("more_body"):
+                pass
+            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(CONSTANT)).encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": CONSTANT})
+
+        server.config.app = with_constant
+        door = listen("127.0.0.1", 0)
+        serving = asyncio.create_task(server.serve(sockets=[door]))
+        await server.up.wait()
+        keys = [(one.key_id, one.secret, one.domain) for one in made.tenants]
+        print(json.dumps({"port": door.getsockname()[1], "keys": keys}), flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+        server.should_exit = True
+        await serving
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1]))
