@@ -26,7 +26,7 @@ from tenantry.wire.sigv4 import Problem, SignedRequest, credential_of, verify
 
 PREFIX = "/v2/email"
 REQUEST_ID = b"x-amzn-requestid"
-SKEW_SECONDS = 3000
+SKEW_SECONDS = 300
 _SEND = "SendEmail"
 _UNKNOWN_OPERATION = errors.ses_error("UnknownOperationException", 404, "", errors.NOT_FOUND)
 
