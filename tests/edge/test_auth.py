@@ -55,7 +55,7 @@ async def gate(tmp_path: Path) -> AsyncIterator[Gate]:
     await worlds.cell(store)
     acme = await worlds.member(store)
     source = Counted(store)
-    yield Gate(clock, source, Keyring(source, clock), acme)
+    yield Gate(clock, source, Keyring(source, clock, remembered_max=50), acme)
     await store.close()
 
 
@@ -100,8 +100,12 @@ async def test_unknown_ids_are_remembered_too_and_bounded(gate: Gate) -> None:
     assert len(gate.source.reads) == 1 + len(guesses)
     assert await gate.keyring.find("not an id") is None
     assert len(gate.source.reads) == 1 + len(guesses)
+    assert await gate.keyring.find(f"key_{'f' * 32}") is None  # pushes out the guess that was made first
     await gate.keyring.bearer(gate.header)
-    assert len(gate.source.reads) == 1 + len(guesses)
+    await gate.keyring.find(guesses[1])
+    assert len(gate.source.reads) == 2 + len(guesses)
+    await gate.keyring.find(guesses[0])
+    assert len(gate.source.reads) == 3 + len(guesses)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,10 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes | None:
-    """Return the whole body, or None once it is known to be too large, by its announced or its true length."""
+    """Return the whole body, or None once it is known to be too large, by its announced or its true length.
+
+    The connection stays open then: the server throws the rest away unread, and the client gets to see why.
+    """
     announced = header(scope, b"content-length")
     if announced and (not announced.isdigit() or len(announced) > 12 or int(announced) > max_bytes):
         return None

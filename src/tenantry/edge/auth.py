@@ -17,8 +17,7 @@ from tenantry.edge.errors import NO_SUCH_KEY
 from tenantry.ports import Clock
 
 TTL_SECONDS = 1.0  # a revoked key opens no door for longer than this
-KEYS_MAX = 20_000
-UNKNOWN_MAX = 20_000
+REMEMBERED_MAX = 20_000  # keys, and as many ids that are none
 
 NO_BEARER = Refusal(
     RefusalCode.UNAUTHENTICATED, "Give the header 'Authorization: Bearer <key id>.<secret>'.", "authorization"
@@ -51,8 +50,8 @@ class Keyring:
     Keys and unknown ids are remembered apart, so that guessing ids cannot push out the keys in use.
     """
 
-    def __init__(self, source: KeySource, clock: Clock) -> None:
-        self._source, self._clock = source, clock
+    def __init__(self, source: KeySource, clock: Clock, remembered_max: int = REMEMBERED_MAX) -> None:
+        self._source, self._clock, self._most = source, clock, remembered_max
         self._known: dict[str, _Entry] = {}
         self._unknown: dict[str, _Entry] = {}
         self._reading: dict[str, asyncio.Task[tuple[Key, str] | None]] = {}
@@ -79,8 +78,8 @@ class Keyring:
             self._reading.pop(key_id, None)
         self._known.pop(key_id, None)
         self._unknown.pop(key_id, None)
-        cache, most = (self._known, KEYS_MAX) if found else (self._unknown, UNKNOWN_MAX)
-        if len(cache) >= most:
+        cache = self._known if found else self._unknown
+        if len(cache) >= self._most:
             del cache[next(iter(cache))]  # the one read longest ago
         cache[str(key_id)] = _Entry(found, until)
         return found

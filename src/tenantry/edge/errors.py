@@ -119,8 +119,6 @@ def _rest_headers(code: RefusalCode) -> tuple[tuple[bytes, bytes], ...]:
             return ((b"retry-after", b"1"),)
         case RefusalCode.UNAUTHENTICATED | RefusalCode.KEY_REVOKED:
             return ((b"www-authenticate", b'Bearer realm="tenantry"'),)
-        case RefusalCode.TOO_LARGE:
-            return ((b"connection", b"close"),)  # what is left of the body is not read
         case _:
             return ()
 
@@ -159,8 +157,6 @@ def _ses_answer(kind: str, status: int, message: str, refusal: Refusal) -> Answe
     headers = [(b"x-amzn-errortype", kind.encode()), (b"x-tenantry-code", refusal.code.encode())]
     if refusal.field:
         headers.append((b"x-tenantry-field", ascii(refusal.field[:200])[1:-1].encode()))
-    if refusal.code is RefusalCode.TOO_LARGE:
-        headers.append((b"connection", b"close"))
     return Answer(status, json.dumps({"__type": kind, "message": message}).encode(), tuple(headers))
 
 
