@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from types import TracebackType
+from typing import Self
 from urllib.parse import quote, urlencode, urlsplit
 
 from tenantry.cli.document import Document, Json
@@ -45,6 +47,12 @@ class Api:
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         self._connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
         self.host = parts.netloc
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._connection.close()
 
     def get(self, path: str, **query: str | None) -> Document:
         """Read one thing; query values of None are left out."""

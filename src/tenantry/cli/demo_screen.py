@@ -20,12 +20,14 @@ from tenantry.cli.demo_checks import BOUNCE_LINE, COMPLAINT_LINE, Check
 from tenantry.cli.demo_watch import Row, Snapshot
 from tenantry.cli.show import clean, percent, seconds, state_style
 
-BAR_CELLS = 40
+BAR_CELLS = 24
 TALLY_COLUMNS = ("tenant", "accepted", "handed", "delivered", "bounced", "complained", "suppressed", "waiting",
                  "wait p50", "wait p99", "marketing is")  # fmt: skip
 
-LIVE_COLUMNS = ("tenant", "pool", "transactional", "waiting", "wait p99", "marketing", "waiting", "wait p99", "bounced",
-                "state")  # fmt: skip
+ALWAYS_TOLD = {"tenant", "accepted", "delivered", "bounced"}
+
+LIVE_COLUMNS = ("tenant", "trans-\nactional", "wait\np99", "mar-\nketing", "wait\np99", "waiting", "bounced", "state")
+"""Fits 80 columns: what SES got of each stream, how long that waited, and what waits now."""
 
 
 class View:
@@ -56,6 +58,10 @@ class View:
         """Print a line that stays."""
         self._console.print(Text(clean(text), style=style))
 
+    def copy(self, text: str) -> None:
+        """Print a line to be copied: whatever the width, it is not broken."""
+        self._console.print(Text(f"  {clean(text)}"), soft_wrap=True)
+
     def verdict(self, words: str) -> None:
         """Show the guard's judgement from now on."""
         self._verdict = clean(" ".join(words.splitlines()))
@@ -67,14 +73,17 @@ class View:
             parts: list[Table | Panel] = [_streams(snapshot), _account(snapshot)]
             if self._verdict:
                 parts.append(Panel(Text(self._verdict), title="verdict", border_style="yellow"))
-            self._live.update(Panel(Group(*parts), title=f"{COMPANY}: {self._act}", border_style="cyan"))
+            self._live.update(Panel(Group(*parts), title=COMPANY, border_style="cyan"))
 
     def tally(self, rows: Sequence[Sequence[str]]) -> None:
         """Show what happened to each tenant."""
-        table = Table(*TALLY_COLUMNS, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-        for column in table.columns[1:-1]:
-            column.justify = "right"
-        for row in rows:
+        told = [  # a column of nothing but zeros says nothing
+            (name, cells)
+            for name, cells in zip(TALLY_COLUMNS, zip(*rows, strict=True), strict=True)
+            if name in ALWAYS_TOLD or set(cells) != {"0"}
+        ]
+        table = _table([name for name, _ in told])
+        for row in zip(*(cells for _, cells in told), strict=True):
             table.add_row(*(Text(clean(cell), style=state_style(cell)) for cell in row))
         self._console.print(table)
 
@@ -91,29 +100,39 @@ class View:
 
 def _streams(snapshot: Snapshot) -> Table:
     """One line a tenant: its transactional stream on the left, marketing on the right."""
-    table = Table(*LIVE_COLUMNS, box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
-    pools = {player.name: player.pool for player in PLAYERS}
+    table = _table(LIVE_COLUMNS)
     by_name = {(row.tenant, row.stream): row for row in snapshot.rows}
-    for name, pool in pools.items():
-        first, second = by_name.get((name, "transactional")), by_name.get((name, "marketing"))
+    for player in PLAYERS:
+        first, second = by_name.get((player.name, "transactional")), by_name.get((player.name, "marketing"))
         if first is not None and second is not None:
-            table.add_row(name, pool, *_fare(first), *_fare(second), *_state(first, second))
+            table.add_row(player.name, *_fare(first), *_fare(second), *_state(first, second))
     return table
 
 
-def _fare(row: Row) -> tuple[str, str, str]:
-    return f"{row.handed:,}", str(row.states.get("waiting", 0) or ""), seconds(row.wait_p99)
+def _table(columns: Sequence[str]) -> Table:
+    """Return a table of a name, figures, and a state; narrow enough for 80 columns."""
+    table = Table(*columns, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    table.columns[0].no_wrap = True
+    for column in table.columns[1:-1]:
+        column.justify = "right"
+    return table
 
 
-def _state(first: Row, second: Row) -> tuple[str, Text]:
-    bounced = second.states.get("bounced", 0)
+def _fare(row: Row) -> tuple[str, str]:
+    return f"{row.handed:,}" if row.handed else "", seconds(row.wait_p99)
+
+
+def _state(first: Row, second: Row) -> tuple[str, str, Text]:
+    waiting, bounced = (first.states.get(name, 0) + second.states.get(name, 0) for name in ("waiting", "bounced"))
     worse = second if second.state != "ok" or first.state == "ok" else first
     style = "green" if worse.state == "ok" else "bold red" if worse.state.startswith("paus") else "yellow"
-    return str(bounced or ""), Text(worse.state, style=style)
+    told = worse.state.removesuffix(" of the rate").replace("probation,", "ramp")
+    return str(waiting or ""), str(bounced or ""), Text(told, style=style)
 
 
 def _account(snapshot: Snapshot) -> Table:
     grid = Table.grid(padding=(0, 2))
+    grid.add_row("account sent", f"{snapshot.sent:,}")
     for name, bad, line in (
         ("bounces", snapshot.bounced, BOUNCE_LINE),
         ("complaints", snapshot.complained, COMPLAINT_LINE),
@@ -122,5 +141,5 @@ def _account(snapshot: Snapshot) -> Table:
         filled = min(BAR_CELLS, round(rate / line * BAR_CELLS))
         bar = Text("\N{FULL BLOCK}" * filled, style="green" if rate < line / 2 else "yellow" if rate < line else "red")
         bar.append("\N{MIDDLE DOT}" * (BAR_CELLS - filled), style="dim")
-        grid.add_row(f"account {name}", bar, f"{percent(rate)} of Amazon's {percent(line)}", f"{snapshot.sent:,} sent")
+        grid.add_row(f"account {name}", bar, f"{percent(rate)} of Amazon's {percent(line)}")
     return grid

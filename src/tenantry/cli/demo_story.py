@@ -6,7 +6,7 @@ import threading
 
 import click
 
-from tenantry.cli.demo_cast import PLAYERS
+from tenantry.cli.demo_cast import PLAYERS, ROTTEN
 from tenantry.cli.demo_checks import Check, checks, worst_rates
 from tenantry.cli.demo_evidence import Evidence, quantile
 from tenantry.cli.demo_play import Play
@@ -55,14 +55,16 @@ def _play(stage: Stage, view: View, as_json: bool) -> list[Check]:
 def _stay(stage: Stage, view: View) -> None:
     """Leave all running for a curious person, until Ctrl-C."""
     folder = stage.folder
-    view.say(
-        f"\nStill up, for exploring, at {stage.url} (API page: {stage.url}/docs). Operator key: {stage.key}", "bold"
-    )
-    view.say(f"  tenantry reputation --data {folder}")
-    view.say(f"  tenantry pauses --all --data {folder}")
-    view.say(f"  tenantry explain gala-deals/marketing --data {folder}")
-    view.say(f"  tenantry message list gala-deals --stream marketing --data {folder}")
-    view.say(f"  what SES saw: {stage.started.text('ses_url')}/_local/messages\nCtrl-C ends it and removes the folder.")
+    view.say("\nStill up, for exploring. In another terminal:", "bold")
+    view.copy(f"export TENANTRY_DATA={folder}")
+    view.copy("tenantry reputation")
+    view.copy("tenantry pauses --all")
+    view.copy(f"tenantry explain {ROTTEN}/marketing")
+    view.copy(f"tenantry message list {ROTTEN} --stream marketing")
+    view.say("and in a browser:", "bold")
+    view.copy(f"{stage.url}/docs  the API (key: {stage.key})")
+    view.copy(f"{stage.started.text('ses_url')}/_local/messages  what SES was given")
+    view.say("Ctrl-C ends it and removes the folder.", "bold")
     try:
         threading.Event().wait()
     except KeyboardInterrupt:

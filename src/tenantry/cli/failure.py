@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
 
     OK = 0
     REFUSED = 1  # the API said no, and why; or a check of `demo` or `doctor` failed
-    USAGE = 2  # also click's own
+    USAGE = 2  # also click's own; or a program cannot start with what it was given
     UNREACHABLE = 3
     NOT_AUTHORISED = 4
 
@@ -52,6 +52,11 @@ def refused(status: int, answer: Document) -> Failure:
     error = answer.one("error") or Document({"code": f"http_{status}", "message": f"the API answered {status}"})
     code = ExitCode.NOT_AUTHORISED if status in {401, 403} else ExitCode.REFUSED
     return Failure(code, error.text("code"), error.text("message"), error)
+
+
+def cannot_start(message: str) -> Failure:
+    """Say what keeps a program from starting: a port, a folder, a database, an account."""
+    return Failure(ExitCode.USAGE, "cannot_start", message)
 
 
 def wrong_use(message: str) -> Failure:

@@ -50,7 +50,8 @@ def send(
     **given: str | tuple[str, ...] | tuple[Path, ...] | None,
 ) -> Answer:
     """Send as a tenant: from flags, or a raw message (file.eml, or `-` for standard input) through the SES wire."""
-    api = Api(api.profile.with_key(sender_key)) if sender_key else api
+    if sender_key:
+        api.profile = api.profile.with_key(sender_key)
     if eml is not None:
         accepted = _send_raw(api, _raw(eml), given)
     else:

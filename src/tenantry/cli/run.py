@@ -13,7 +13,7 @@ import click
 
 from tenantry.cli import profile
 from tenantry.cli.document import Json
-from tenantry.cli.failure import Failure, wrong_use
+from tenantry.cli.failure import Failure, cannot_start, wrong_use
 from tenantry.cli.show import Screen, end, print_json
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def up(data: Path | None, host: str | None, port: int | None, recipients: tuple[
     Other settings are environment variables: docs/settings.md.
     """
     from tenantry.app.up import run_up
+    from tenantry.ports import ControlBusy, ControlRefused, StoreBusy
 
     try:
         settings = read_settings({"data": data, "host": host, "port": port, "local_ses_recipients": recipients or None})
@@ -45,7 +46,9 @@ def up(data: Path | None, host: str | None, port: int | None, recipients: tuple[
     except Failure as failure:
         end(failure, as_json)
     except OSError as error:  # the port is taken, the folder cannot be written
-        end(wrong_use(str(error)), as_json)
+        end(cannot_start(str(error)), as_json)
+    except (StoreBusy, ControlBusy, ControlRefused, ValueError) as error:  # of the database, of SES, of the secret key
+        end(cannot_start(str(error)), as_json)
 
 
 def read_settings(given: dict[str, object]) -> Settings:

@@ -153,8 +153,8 @@ def asks(command: Callable[..., Answer]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: object, as_json: bool, data: Path | None, **given: object) -> None:
         try:
-            api = Api(profile.find(data))
-            answer = command(api, *args, **given)
+            with Api(profile.find(data)) as api:
+                answer = command(api, *args, **given)
         except Failure as failure:
             end(failure, as_json)
         if as_json:
