@@ -77,7 +77,7 @@ async def _timed(
     backoff = Backoff(SystemClock())
     began, used = time.perf_counter(), _cpu()
     tasks = [asyncio.create_task(forever(name, backoff, one)) for name, one in rounds.items()]
-    while not await done():
+    while not await done():  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     wall, cpu = time.perf_counter() - began, _cpu() - used
     for task in tasks:

@@ -22,8 +22,9 @@ from tenantry.app.clock import SystemClock
 from tenantry.app.worker import Worker
 from tenantry.core.ids import CellId, KeyId, StreamId, TenantId
 from tenantry.core.message import Submission
-from tenantry.core.tenant import NewIdentity, NewTenant, Scope
+from tenantry.core.tenant import DkimMode, NewIdentity, NewTenant, Scope
 from tenantry.flow.manage import MadeTenant, add_tenant
+from tenantry.flow.provision import Course, Pace, reconcile
 from tenantry.settings import Settings
 from tenantry.store.bootstrap import ensure_cell, ensure_partitions
 from tenantry.store.engine import Opening, open_store
@@ -105,7 +106,7 @@ async def database(kind: str) -> AsyncIterator[str]:
 @contextlib.asynccontextmanager
 async def world(kind: str, tenants: int, *flags: str, in_flight: int = 128) -> AsyncIterator[World]:
     """Open everything and move the tenants in."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     async with database(kind) as url, local_ses(*flags) as ses_url:
         clock = SystemClock()
         os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
@@ -118,7 +119,7 @@ async def world(kind: str, tenants: int, *flags: str, in_flight: int = 128) -> A
         cloud = open_cloud(settings, store, clock, ses_url)
         worker = Worker(settings, store, clock, cell, cloud)
         made = [await _tenant(store, f"tenant{number}") for number in range(tenants)]
-        await worker.provision_round()
+        await reconcile(store, cloud.control, cell, Course(Pace(clock, 10_000)))
         await worker.account_round()
         yield World(store, cell, worker, ses_url, made)
         await cloud.close()
@@ -126,7 +127,7 @@ async def world(kind: str, tenants: int, *flags: str, in_flight: int = 128) -> A
 
 
 async def _tenant(store: Store, name: str) -> Tenant:
-    made = await add_tenant(store, OPERATOR, NewTenant(name), NewIdentity(f"{name}.example"), "shared")
+    made = await add_tenant(store, OPERATOR, NewTenant(name), NewIdentity(f"{name}.example", DkimMode.EASY), "shared")
     assert isinstance(made, MadeTenant)
     key, secret = await store.of(made.tenant.id).add_key(frozenset({Scope.SEND}))
     streams = {stream.name: stream.id for stream in made.streams}

@@ -13,6 +13,7 @@ from tenantry.core.ids import CellId
 from tenantry.core.plan import FOR_SENDING, Change, Resource, ResourceKind, Urgency, plan
 from tenantry.ports import Clock, Control, ControlBusy, ControlRefused, Store
 
+SURVEY_SECONDS = 0.5  # how long one comparison of everything may be worked from
 URGENT = frozenset({Urgency.PAUSE, Urgency.UNPAUSE})
 Key = tuple[ResourceKind, str]
 ChangeKey = tuple[ResourceKind, str, tuple[str, ...], bool]
@@ -96,13 +97,15 @@ class _Next:
     change: Change | None
     look: Resource | None
     remaining: int
+    later: tuple[Change, ...] = ()  # what comes after the change, as far as this plan goes
 
 
 async def reconcile(store: Store, control: Control, cell: CellId, course: Course) -> Reconciled:
     """Make SES what the store wants, until nothing that can be done now is left; silent when nothing differs.
 
-    Everything is read again before each call, so that a pause opened meanwhile is the next one. Each change is written
-    to the mirror before the next is made; a crash between both repeats one idempotent call.
+    Everything is read again before each call, or after SURVEY_SECONDS where more calls than that are granted, so that a
+    pause opened meanwhile is the next one. Each change is written to the mirror before the next is made; a crash between
+    both repeats one idempotent call.
     """
     made, looks, failed = 0, 0, list[Refused]()
     async with store.step() as step:
@@ -113,9 +116,9 @@ async def reconcile(store: Store, control: Control, cell: CellId, course: Course
         course.looked_last = due.look is not None
         try:
             if due.change:
-                refused = await _apply(store, control, cell, course, due.change)
+                done, refused = await _apply_some(store, control, cell, course, due)
                 failed += [refused] if refused else []
-                made += refused is None
+                made += done
             elif due.look:
                 looks += await _look(store, control, cell, course, due.look)
             else:
@@ -125,16 +128,41 @@ async def reconcile(store: Store, control: Control, cell: CellId, course: Course
             return Reconciled(made, looks, due.remaining, tuple(failed), busy=True)
 
 
+async def _apply_some(
+    store: Store, control: Control, cell: CellId, course: Course, due: _Next
+) -> tuple[int, Refused | None]:
+    """Make the change that is due, and those after it in the same plan as long as the plan is fresh and none is refused."""
+    assert due.change is not None
+    made, change = 0, due.change
+    later = iter(due.later)
+    fresh_until = course.pace.clock.monotonic() + SURVEY_SECONDS
+    try:
+        while True:
+            refused = await _apply(store, control, cell, course, change)
+            if refused or change.urgency in URGENT:
+                return made + (refused is None), refused
+            made += 1
+            await course.pace.ready()
+            following = next(later, None)
+            if following is None or course.pace.clock.monotonic() >= fresh_until:
+                return made, None
+            change = following
+    finally:
+        async with store.step() as step:
+            await step.note_progress(cell)
+
+
 async def _next(store: Store, cell: CellId, course: Course) -> _Next:
     async with store.reading() as step:
         desired, mirror = await step.desired(cell), await step.mirror(cell)
     changes = plan(desired, mirror)
     now = course.pace.clock.monotonic()
-    open_now = next((change for change in changes if _may_try(course, change, now)), None)
+    open_all = [change for change in changes if _may_try(course, change, now)]
+    open_now = open_all[0] if open_all else None
     poll = _pollable(course, mirror, now)
     if poll and not (open_now and (open_now.urgency in URGENT or course.looked_last)):
         return _Next(None, poll, len(changes))  # at most every second call, so that waiting for DNS starves nobody
-    return _Next(open_now, None if open_now else _refreshable(course, mirror, now), len(changes))
+    return _Next(open_now, None if open_now else _refreshable(course, mirror, now), len(changes), tuple(open_all[1:]))
 
 
 def _may_try(course: Course, change: Change, now: float) -> bool:
@@ -166,7 +194,8 @@ async def _apply(store: Store, control: Control, cell: CellId, course: Course, c
     except ControlRefused as error:
         return _refuse(course, change, str(error))
     course.refused.pop(change.key, None)
-    await _write(store, cell, change.resource, there)
+    async with store.step() as step:
+        await step.set_mirror(cell, [there] if there else [], [] if there else [change.resource])
     return None
 
 
