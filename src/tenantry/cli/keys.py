@@ -6,7 +6,7 @@ import click
 
 from tenantry.cli.api import Api, part
 from tenantry.cli.document import Json, listed
-from tenantry.cli.failure import wrong_use
+from tenantry.cli.failure import Failure, wrong_use
 from tenantry.cli.show import Answer, Screen, asks
 
 SNIPPET = """\
@@ -15,7 +15,7 @@ import boto3
 ses = boto3.client("sesv2", endpoint_url="{url}", region_name="us-east-1",
                    aws_access_key_id="{id}", aws_secret_access_key="{secret}")
 print(ses.send_email(
-    FromEmailAddress="hello@YOUR-DOMAIN",
+    FromEmailAddress="{sender}",
     Destination={{"ToAddresses": ["success@simulator.amazonses.com"]}},
     Content={{"Simple": {{"Subject": {{"Data": "Hello"}}, "Body": {{"Text": {{"Data": "It works."}}}}}}}},
 )["MessageId"])"""
@@ -41,6 +41,7 @@ def create_key(api: Api, tenant: str | None, scopes: tuple[str, ...], operator: 
     """Make a key for a tenant; its secret is shown this once."""
     if operator == bool(tenant):
         raise wrong_use("name the tenant whose key it will be, or give --operator")
+    sender = _sender(api, tenant)
     wanted: list[Json] = [*(scopes or (("operate",) if operator else ("send", "read")))]
     made = api.post("/v1/keys", {"tenant": tenant, "scopes": wanted})
 
@@ -51,10 +52,19 @@ def create_key(api: Api, tenant: str | None, scopes: tuple[str, ...], operator: 
         screen.line("The secret is shown this once. REST takes both as `Authorization: Bearer ID.SECRET`.")
         if not operator:
             screen.line("\nWith plain boto3:\n", style="bold")
-            filled = SNIPPET.format(url=api.profile.url, id=made.text("id"), secret=made.text("secret"))
+            filled = SNIPPET.format(url=api.profile.url, id=made.text("id"), secret=made.text("secret"), sender=sender)
             screen.line(filled)
 
     return Answer(dict(made.raw), show)
+
+
+def _sender(api: Api, tenant: str | None) -> str:
+    """Return an address that the snippet can send from; asked before the key is made, whose secret must not be lost."""
+    try:
+        names = [each.text("name") for each in api.some("/v1/identities", 1, tenant=tenant)] if tenant else []
+    except Failure:  # what is wrong with the tenant is said when the key is made
+        names = []
+    return "hello@YOUR-DOMAIN" if not names else names[0] if "@" in names[0] else f"hello@{names[0]}"
 
 
 @key.command("list")

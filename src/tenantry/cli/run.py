@@ -116,7 +116,7 @@ def _ready(started: Started, as_json: bool) -> None:
 )
 @click.option("--quota", type=float, default=50_000.0, show_default=True, help="Recipients in 24 hours; 0: no limit.")
 @click.option("--control-rate", type=float, default=1.0, show_default=True, help="Control calls a second; 0: no limit.")
-@click.option("--latency", type=float, default=0.0, show_default=True, help="Seconds that each call takes longer.")
+@click.option("--latency", type=float, default=0.0, show_default=True, help="Seconds that each SendEmail takes longer.")
 @click.option("--no-auto-verify", is_flag=True, help="Identities stay pending until told otherwise.")
 @click.option("--sandbox", is_flag=True, help="Only to verified addresses and the simulator, as a new account.")
 @click.option("--region", default="us-east-1", show_default=True, help="Region that it stands for.")

@@ -121,7 +121,7 @@ def reputation(api: Api, target: str | None) -> Answer:
 
 def show_pause(screen: Screen, pause: Document) -> None:
     """Show one pause."""
-    screen.line(f"{pause.text('id')}  {pause.text('state')}", style="bold")
+    screen.line(f"{pause.text('id')}  {progress(pause)}", style="bold")
     screen.facts(
         [
             ("scope", f"{pause.text('scope_kind')} {pause.text('scope_id')}"),
@@ -134,6 +134,12 @@ def show_pause(screen: Screen, pause: Document) -> None:
             ("end reason", pause.text("end_reason")),
         ]
     )
+
+
+def progress(pause: Document) -> str:
+    """Say how far a pause holds; one that was ended keeps holding until SES has been told."""
+    ending = pause.text("end_reason") and pause.text("state") != "ended"
+    return "ending" if ending else pause.text("state")
 
 
 def _end(api: Api, id: str, reason: str) -> Document:
