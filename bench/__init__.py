@@ -1,1 +1,1 @@
-"""The bench: what Tenantry's speed is, as ratios measured within one run; see docs/performance.md."""
+"""The performance figures, each a ratio taken in one run: `python -m bench`."""
