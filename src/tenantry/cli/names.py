@@ -73,3 +73,10 @@ def _listed(api: Api, kind: str, name: str) -> str:
 def tenant_names(api: Api) -> dict[str, str]:
     """Return the name of every tenant by id; a tenant's own key sees one."""
     return {each.text("id"): each.text("name") for each in api.every("/v1/tenants")}
+
+
+def scope_names(api: Api, tenant_name: str | None = None) -> dict[str, str]:
+    """Return what a person would call each tenant and stream, by id."""
+    owners = tenant_names(api)
+    streams = api.every("/v1/streams", tenant=tenant_name)
+    return owners | {s.text("id"): f"{owners.get(s.text('tenant_id'), '?')}/{s.text('name')}" for s in streams}

@@ -39,12 +39,13 @@ def pause(api: Api, scope: str, reason: str) -> Answer:
 def pauses(api: Api, tenant: str | None, ended_too: bool) -> Answer:
     """List the open pauses, newest first."""
     found = api.every("/v1/pauses", tenant=tenant, open=None if ended_too else "true")
+    called = names.scope_names(api, tenant) if found else {}
 
     def show(screen: Screen) -> None:
         rows = [
             (
-                p.text("state"),
-                p.text("scope_id"),
+                progress(p),
+                called.get(p.text("scope_id"), p.text("scope_id")),
                 p.text("author"),
                 screen.moment(p.text("opened_at")),
                 p.text("reason"),
