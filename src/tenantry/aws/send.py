@@ -18,6 +18,7 @@ from tenantry.core.outcome import Handed, Hold, Outcome, Refused, Retry, Unknown
 
 PATH = "/v2/email/outbound-emails"
 WORDS_MOST = 500  # of SES's own words, kept with the message
+SES_ID = re.compile(r"[!-~]{1,200}")
 THROTTLES = frozenset({"TooManyRequestsException", "ThrottlingException", "Throttling", "LimitExceededException"})
 OUR_CREDENTIALS = frozenset(
     {
@@ -55,8 +56,8 @@ class SesSender:
         """See ports.Ses."""
         try:
             answer = await self._client.post(PATH, request_body(claim), "application/json")
-        except aiohttp.ClientConnectorError as error:
-            return Retry(claim.attempt_id, f"no connection to SES: {error}", burned=False)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            return Retry(claim.attempt_id, f"no connection to SES: {error}"[:WORDS_MOST], burned=False)
         except Exception as error:  # whatever it is, the request may have reached SES
             return Unknown(claim.attempt_id, f"{type(error).__name__}: {error}"[:WORDS_MOST])
         return outcome_of(claim.attempt_id, answer)
@@ -81,15 +82,15 @@ def request_body(claim: Claim) -> bytes:
 def outcome_of(attempt_id: AttemptId, answer: Answer) -> Outcome:
     """Say what SES's answer amounts to; whatever is not clearly one of the others is unknown."""
     if answer.status == 200:
-        ses_id = _member(answer.body, "MessageId")
-        return Handed(attempt_id, ses_id) if ses_id else Unknown(attempt_id, "SES answered 200 without a MessageId")
+        ses_id = _member(answer.body, "MessageId") or ""
+        if SES_ID.fullmatch(ses_id):
+            return Handed(attempt_id, ses_id)
+        return Unknown(attempt_id, "SES answered 200 without a MessageId")
     if not 400 <= answer.status < 500:
         return Unknown(attempt_id, f"SES answered {answer.status}")
     code = (answer.error_type or _member(answer.body, "code") or _member(answer.body, "__type") or "").partition(":")[0]
     code = code.rpartition("#")[2]
-    words = f"{code or answer.status}: {_member(answer.body, 'message') or _member(answer.body, 'Message') or ''}"[
-        :WORDS_MOST
-    ]
+    words = _fit(f"{code or answer.status}: {_member(answer.body, 'message') or _member(answer.body, 'Message') or ''}")
     if answer.status == 429 or code in THROTTLES:
         return Retry(attempt_id, words, burned=False, throttled=True)
     if code in OUR_CREDENTIALS:
@@ -102,6 +103,11 @@ def _rejection_hold(code: str, words: str) -> Hold | None:
     if code != "MessageRejected":
         return None
     return next((hold for pattern, hold in REJECTED_FOR_NOW if pattern.search(words)), None)
+
+
+def _fit(words: str) -> str:
+    """Return words that a store can hold: SES may echo what a tenant sent, NULs and halves of characters included."""
+    return words[:WORDS_MOST].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def _member(body: bytes, name: str) -> str | None:

@@ -81,7 +81,9 @@ class SignedClient:
             connector = aiohttp.TCPConnector(
                 limit=self._limits.connections, keepalive_timeout=self._limits.idle_seconds
             )
-            timeout = aiohttp.ClientTimeout(total=self._limits.deadline_seconds)
+            deadline = self._limits.deadline_seconds
+            # half of it for the connection, so that an error of its own tells that nothing was written yet
+            timeout = aiohttp.ClientTimeout(total=deadline, connect=deadline / 2)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=timeout,
