@@ -1,6 +1,6 @@
-"""Owns how the management routes are put together: their error shape, their limit of size and their OpenAPI page.
+"""Owns how the management routes are put together: their error shape and their limit of size.
 
-Leaves each route to its module.
+Leaves each route to its module, and what is written about them to `openapi` and `page`.
 """
 
 from __future__ import annotations
@@ -15,32 +15,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tenantry.core.message import Refusal, RefusalCode
 from tenantry.edge import errors
 from tenantry.edge.api import explain, fleet, keys, messages, pauses, tenants
+from tenantry.edge.api.openapi import describe
+from tenantry.edge.api.page import add_page
 from tenantry.edge.asgi import JSON, read_body
 from tenantry.edge.auth import Keyring
 from tenantry.edge.doors import Doors
 from tenantry.edge.errors import RefusedError, rest_answer
-from tenantry.edge.rest_message import MESSAGE, field_refusal
+from tenantry.edge.rest_message import field_refusal
 from tenantry.ports import StoreBusy, StoreConflict, StoreRejected
 
 MANAGEMENT_BODY_BYTES_MAX = 65_536
 _NO_SUCH_ROUTE = Refusal(RefusalCode.NOT_FOUND, "There is no such route: see /docs.")
 _PLACES = frozenset({"body", "query", "path", "header"})
-
-
-class ErrorIn(BaseModel):
-    """What every error says."""
-
-    code: str
-    message: str
-    field: str | None
-    request_id: str
-    docs: str
-
-
-class ErrorOut(BaseModel):
-    """The one shape of an error."""
-
-    error: ErrorIn
 
 
 class Health(BaseModel):
@@ -56,20 +42,23 @@ def management_api(doors: Doors, keyring: Keyring) -> ASGIApp:
         title="Tenantry",
         version=doors.version,
         summary="Many tenants send email through Amazon SES, each behind its own walls",
-        responses={status: {"model": ErrorOut} for status in (401, 403, 404, 409, 422, 503)},
+        docs_url=None,  # FastAPI's own pages load scripts from elsewhere
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
     )
     app.state.doors, app.state.keyring = doors, keyring
     for module in (messages, tenants, keys, pauses, explain, fleet):
         app.include_router(module.router)
 
-    @app.get("/healthz", responses={})
+    @app.get("/healthz", openapi_extra={"security": []})
     async def healthz() -> Health:
         """Say that the process answers; whether all is well is doctor's to say."""
         return Health(status="ok", version=doors.version)
 
     _add_handlers(app)
-    _describe_sending(app)
+    describe(app)
+    add_page(app)
     return _Capped(app, doors)
 
 
@@ -99,6 +88,11 @@ def _add_handlers(app: FastAPI) -> None:
     @app.exception_handler(StoreConflict)
     async def conflict(request: Request, error: StoreConflict) -> Response:
         return _response(request, Refusal(RefusalCode.CONFLICT, str(error)))
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> Response:
+        # The framework passes the error on once this is sent, so that the dispatcher reports it.
+        return _response(request, errors.INTERNAL)
 
     @app.exception_handler(StoreBusy)
     async def busy(request: Request, error: StoreBusy) -> Response:
@@ -154,56 +148,3 @@ class _Capped:
         # Whatever a client calls its body, it is read as JSON: a key in a header, not a browser's cookie, lets it in.
         headers = [row for row in scope["headers"] if row[0] != b"content-type"]
         await self._app({**scope, "headers": [*headers, JSON]}, replay, send)
-
-
-def _describe_sending(app: FastAPI) -> None:
-    """Put the route that is not FastAPI's own, and the form of authentication, into the OpenAPI page."""
-    made_by_fastapi = app.openapi
-
-    def openapi() -> dict[str, object]:
-        document = made_by_fastapi()
-        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        document["security"] = [{"key": []}]
-        schema = MESSAGE.json_schema(ref_template="#/components/schemas/{model}")
-        document["components"]["schemas"] |= schema.pop("$defs", {})
-        document["components"]["schemas"]["MessageIn"] = schema
-        document["paths"].setdefault("/v1/messages", {})["post"] = _SENDING
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-_SENDING = {
-    "summary": "Hand in a message",
-    "description": "Answers after the commit, with any hold visible.",
-    "operationId": "send_message",
-    "parameters": [{"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}}],
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/MessageIn"}}},
-    },
-    "responses": {
-        "202": {
-            "description": "Accepted",
-            "content": {
-                "application/json": {
-                    "example": {
-                        "id": f"msg_{'0' * 32}",
-                        "stream": "transactional",
-                        "state": "accepted",
-                        "accepted_at": "2026-01-31T12:00:00Z",
-                        "suppressed": [],
-                        "hold": None,
-                    }
-                }
-            },
-        },
-        **{
-            str(status): {
-                "description": "Refused",
-                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorOut"}}},
-            }
-            for status in (400, 401, 403, 409, 413, 422, 503)
-        },
-    },
-}
