@@ -35,10 +35,11 @@ class SqsFeed:
                 "VisibilityTimeout": self._hidden_seconds,
             },
         )
-        messages = found.get("Messages")
-        if not isinstance(messages, list):
-            return ()
-        return [Parcel(str(one["Body"]), str(one["ReceiptHandle"])) for one in messages]
+        messages = found.get("Messages") or []
+        try:
+            return [Parcel(str(one["Body"]), str(one["ReceiptHandle"])) for one in messages]  # type: ignore[attr-defined]
+        except (TypeError, KeyError) as error:
+            raise FeedUnavailable(f"ReceiveMessage: not an answer of SQS: {messages!r:.200}") from error
 
     async def acknowledge(self, parcels: Sequence[Parcel]) -> None:
         """See ports.Feed; what SQS does not delete comes again, harmlessly."""
@@ -58,5 +59,8 @@ class SqsFeed:
             raise FeedUnavailable(f"{operation}: {type(error).__name__}: {error}") from error
         if answer.status != 200:
             raise FeedUnavailable(f"{operation}: {answer.status} {answer.error_type or ''} {answer.body[:200]!r}")
-        found = json.loads(answer.body or b"{}")
+        try:
+            found = json.loads(answer.body or b"{}")
+        except ValueError as error:
+            raise FeedUnavailable(f"{operation}: not an answer of SQS: {answer.body[:200]!r}") from error
         return found if isinstance(found, dict) else {}
