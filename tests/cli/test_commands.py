@@ -140,7 +140,6 @@ async def test_a_pause_stops_a_stream_and_reinstating_by_name_ends_it(terminal: 
         ("pool", "list"),
         ("cell", "list"),
         ("plan",),
-        ("doctor",),
     ],
     ids=" ".join,
 )
@@ -151,6 +150,14 @@ async def test_every_reading_command_has_both_forms(terminal: Terminal, words: t
     assert text.out.strip()
     assert (document.errors, text.errors) == ("", "")
     assert document.code == text.code == ExitCode.OK
+
+
+async def test_the_doctors_code_is_what_it_found(terminal: Terminal) -> None:
+    """Exit code 1 exactly when a finding is an error; each finding is shown to people too."""
+    document, text = await terminal.type("doctor", "--json"), await terminal.type("doctor")
+    wrong = any(finding["level"] == "error" for finding in document.items)
+    assert document.code == (ExitCode.REFUSED if wrong else ExitCode.OK)
+    assert document.items[0]["what"] in text.out
 
 
 async def test_a_refusal_keeps_the_words_of_the_api(terminal: Terminal) -> None:

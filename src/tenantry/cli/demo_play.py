@@ -14,6 +14,7 @@ from tenantry.cli.demo_cast import (
     BOUGHT_LIST,
     CLEANED_PER_SECOND,
     GOOD_INBOXES,
+    HELD_PER_SECOND,
     PLAYERS,
     POOLS,
     ROTTEN,
@@ -32,10 +33,10 @@ from tenantry.core.claim import ses_name
 from tenantry.core.ids import StreamId
 
 LOOK_SECONDS = 0.2
-STEADY_SECONDS = 9.0
+STEADY_SECONDS = 8.0
 DURING_SECONDS = 5.0
 PATIENCE_SECONDS = 25.0
-HELD_MAILS = 40
+HELD_MAILS = 100
 UNSETTLED = ("waiting", "claimed", "handed", "queued", "unknown")
 
 BOUGHT, HELD, CLEANED = "bought-list", "cleaned-list", "cleaned-list-2"
@@ -123,7 +124,7 @@ class Play:
     def _paused(self, fenced: Snapshot) -> bool:
         """Let time pass with the stream paused, new mail held; return whether the configuration set was off in SES."""
         self._view.act("paused and fenced: its newsletters wait; its own vouchers and everybody else's mail go on")
-        self._send(self._gala(HELD, *GOOD_INBOXES, per_second=CLEANED_PER_SECOND, count=HELD_MAILS))
+        self._send(self._gala(HELD, *GOOD_INBOXES, per_second=HELD_PER_SECOND, count=HELD_MAILS))
         name = ses_name(StreamId(fenced.row(ROTTEN, "marketing").id))
         sets = self.watch.local.get("/_local/state").many("configuration_sets")
         was_off = any(each.text("name") == name and each.raw.get("sending_enabled") is False for each in sets)

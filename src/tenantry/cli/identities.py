@@ -77,9 +77,10 @@ def show_records(screen: Screen, identity: Document) -> None:
     if not records and identity.text("dkim") == "easy" and "@" not in identity.text("name"):
         screen.line("SES has not given the DKIM records yet.")
     for record in records:
-        status = record.text("status")
+        status, purpose = record.text("status"), record.text("purpose")
         tick = "\N{CHECK MARK}" if status in {"SUCCESS", "verified"} else "\N{HORIZONTAL ELLIPSIS}"
-        screen.line(f"{tick} {record.text('purpose')} ({status or 'not seen by SES yet'})")
+        unseen = "advice; SES does not look at it" if purpose == "dmarc" else "not seen by SES yet"
+        screen.line(f"{tick} {purpose} ({status or unseen})")
         screen.facts(
             [("  type", record.text("type")), ("  name", record.text("name")), ("  value", record.text("value"))]
         )
