@@ -20,7 +20,7 @@ from tenantry.core.finding import Level, diagnose
 from tenantry.core.ids import CellId, MessageId, PauseId, PoolId, StreamId, TenantId, VerdictId
 from tenantry.core.message import MessageState
 from tenantry.core.pause import Author, Pause
-from tenantry.core.reading import MessageView, RecipientView, ReputationView, VerdictView
+from tenantry.core.reading import MessageView, RecipientView, ReputationView, StreamWaits, TimelineEntry, VerdictView
 from tenantry.core.tenant import Cell, Stream, StreamClass
 from tests.worlds import NOON
 
@@ -99,8 +99,10 @@ def test_every_state_of_a_message_is_explained(state: MessageState) -> None:
     [
         (MESSAGE, STREAM, "for its turn"),
         (MESSAGE, replace(STREAM, provisioned_at=None), "until SES has the configuration set"),
-        (replace(MESSAGE, hold="paused"), STREAM, "the pool or cell that it goes through is stopped"),
-        (replace(MESSAGE, hold="backoff"), STREAM, "(backoff) until 2026-11-24 12:00:00 UTC"),
+        (replace(MESSAGE, hold="paused"), STREAM, "the pool, cell or SES account that it goes through is stopped"),
+        (replace(MESSAGE, hold="backoff"), STREAM, "after an attempt that did not reach SES"),
+        (replace(MESSAGE, hold="throttled"), STREAM, "because SES took no more at this rate"),
+        (replace(MESSAGE, hold="unverified"), STREAM, "does not see its author's identity as verified"),
     ],
 )
 def test_waiting_mail_says_what_for(message: MessageView, stream: Stream, words: str) -> None:
@@ -117,15 +119,66 @@ def test_only_open_pauses_on_the_way_stop_a_stream() -> None:
     assert route_pauses(STREAM, [PAUSE, ended, foreign, early]) == (early, PAUSE)
 
 
-@pytest.mark.parametrize("standing", Fact)
-def test_a_bad_end_is_told_for_each_recipient(standing: Fact) -> None:
-    """Recipients that did not simply get the mail are named with what became of them."""
+def test_mail_that_is_tried_again_says_how_the_last_try_ended_and_when_the_next_is() -> None:
+    """The number of tries, SES's words for the last one and the time of the next are told."""
+    tries = tuple(
+        TimelineEntry(NOON + timedelta(minutes=number), "retry", detail={"reason": f"reset {number}"})
+        for number in (0, 1)
+    )
+    told = explain_message(replace(MESSAGE, hold="backoff", timeline=tries), FREE)
+    assert 'It was tried 2 times, last at 2026-11-24 12:01:00 UTC: "reset 1".' in told.sentences
+    assert "It is tried again at 2026-11-24 12:00:00 UTC." in told.sentences
+
+
+def test_mail_of_a_throttled_stream_says_how_fast_that_sends() -> None:
+    """A limit is part of why mail waits."""
+    told = explain_message(MESSAGE, Surroundings(replace(STREAM, limit=0.1), (), {}))
+    assert "Its stream sends at 10 % of the rate (throttled), so its turn comes later than usual." in told.sentences
+
+
+ENDS = [
+    Fact.BOUNCED, Fact.BOUNCED_SOFT, Fact.COMPLAINED, Fact.REJECTED, Fact.DELAYED, Fact.SUPPRESSED, Fact.DELIVERED,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("standing", [*ENDS, Fact.HANDED, Fact.QUEUED])
+def test_the_end_of_each_recipient_is_told(standing: Fact) -> None:
+    """A recipient of whom something is known is named with it; of the others the summary says that nothing is."""
     row = RecipientView("b@example.com", "to", standing, standing)
     told = explain_message(replace(MESSAGE, state="handed", recipients=(row,)), FREE)
-    bad = standing & (
-        Fact.BOUNCED | Fact.BOUNCED_SOFT | Fact.COMPLAINED | Fact.REJECTED | Fact.DELAYED | Fact.SUPPRESSED
+    assert [line.startswith("b@example.com ") for line in told.sentences] == [True] * (standing in ENDS)
+    assert told.summary.startswith("SES took it: 1 of 1 ")
+    assert ("not reported yet" in told.summary) == (standing not in ENDS)
+
+
+def test_a_bounce_is_told_with_its_time_and_the_receivers_own_words() -> None:
+    """Each recipient is told by the report that names it; the summary counts the worst end first."""
+    rows = tuple(
+        RecipientView(address, "to", end, end)
+        for address, end in (("Ann@example.com", Fact.DELIVERED), ("bob@example.com", Fact.BOUNCED))
     )
-    assert (len(told.sentences) == 1) == bool(bad)
+    timeline = (
+        TimelineEntry(NOON, "Delivery", ("ann@example.com",), {"smtp_response": "250 ok"}),
+        TimelineEntry(NOON, "Bounce", ("bob@example.com",), {"bounce_subtype": "General", "diagnostic": "550 unknown"}),
+    )
+    told = explain_message(replace(MESSAGE, state="handed", recipients=rows, timeline=timeline), FREE)
+    assert told.summary == "SES took it: 1 of 2 bounced, 1 of 2 delivered."
+    assert told.sentences == (
+        'Ann@example.com has it: the receiving server took it, 2026-11-24 12:00:00 UTC: "250 ok".',
+        "bob@example.com bounced for good: the address does not take mail (General), 2026-11-24 12:00:00 UTC:"
+        ' "550 unknown".',
+    )
+
+
+def test_a_stream_tells_its_rates_its_waits_and_its_last_verdict() -> None:
+    """Counts come with their percentage, waiting mail with its number and age."""
+    reputation = ReputationView(STREAM.id, 0, 400, 48, 380, 0, None, None, "standard", (VERDICT,))
+    waits = StreamWaits(STREAM.id, {"waiting": 1}, 400, NOON, 0.02, 0.3)
+    told = " ".join(explain_stream(FREE, reputation, waits).sentences)
+    assert "48 (12 %) bounced" in told
+    assert f"The last verdict, at 2026-11-24 12:00:00 UTC, was to pause: {VERDICT.words}" in told
+    assert "1 recipient waits, the first since 2026-11-24 12:00:00 UTC." in told
+    assert "half waited 0.02 s or less for its hand-over, 99 in 100 waited 0.3 s or less." in told
 
 
 def test_a_throttled_stream_says_how_fast_it_sends() -> None:
@@ -133,7 +186,7 @@ def test_a_throttled_stream_says_how_fast_it_sends() -> None:
     reputation = ReputationView(STREAM.id, 1, 100, 2, 90, 0, 0.25, 1, "standard", ())
     told = explain_stream(Surroundings(replace(STREAM, limit=0.25, ramp_stage=1), (), {}), reputation, None)
     assert told.summary == "Stream news sends, at 25 % of the rate (on probation, stage 2)."
-    assert "2 bounced" in told.sentences[0]
+    assert "2 (2 %) bounced" in told.sentences[0]
 
 
 @pytest.mark.parametrize(

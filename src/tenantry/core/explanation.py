@@ -5,15 +5,16 @@ Leaves reading the views to the edge, and the words for a verdict's numbers to `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from tenantry.core.event import Fact
 from tenantry.core.ids import Id, PauseId, VerdictId
 from tenantry.core.message import MessageState
+from tenantry.core.outcome import Hold
 from tenantry.core.pause import Author, Pause, PauseState, ScopeId
-from tenantry.core.reading import MessageView, ReputationView, StreamWaits, VerdictView
+from tenantry.core.reading import MessageView, RecipientView, ReputationView, StreamWaits, TimelineEntry, VerdictView
 from tenantry.core.tenant import Identity, IdentityStatus, Stream, Tenant
 
 
@@ -45,11 +46,11 @@ def route_pauses(stream: Stream, pauses: Iterable[Pause]) -> tuple[Pause, ...]:
 
 
 def explain_message(message: MessageView, around: Surroundings) -> Explanation:
-    """Say where a message is, why it is there, and what became of each recipient that did not simply get it."""
+    """Say where a message is, why it is there, and what became of each recipient."""
     summary, sentences, see = _place(message, around)
     if message.possible_duplicate:
         sentences = (*sentences, "It was sent again after an unknown outcome, so a recipient may have it twice.")
-    sentences = (*sentences, *_recipients(message))
+    sentences = (*sentences, *(_fate(row, message.timeline) for row in message.recipients if row.standing in _FATES))
     return Explanation(message.id, "message", summary, sentences, (message.stream_id, *see))
 
 
@@ -68,7 +69,14 @@ def explain_stream(around: Surroundings, reputation: ReputationView, waits: Stre
         sentences.append(f"Once it may send again, it does so {limit}.")
     if waits and waits.oldest_waiting_at:
         count = waits.states.get(MessageState.WAITING, 0)
-        sentences.append(f"{count:,} recipients wait, the first since {_time(waits.oldest_waiting_at)}.")
+        sentences.append(
+            f"{_many(count, 'recipient waits', 'recipients wait')}, the first since {_time(waits.oldest_waiting_at)}."
+        )
+    if waits and waits.wait_p50_seconds is not None and waits.wait_p99_seconds is not None:
+        half, most = waits.wait_p50_seconds, waits.wait_p99_seconds
+        sentences.append(
+            f"Of its last mail half waited {half:.3g} s or less for its hand-over, 99 in 100 waited {most:.3g} s or less."
+        )
     return Explanation(stream.id, "stream", summary, tuple(sentences), _pause_ids(around.pauses))
 
 
@@ -77,8 +85,8 @@ def explain_pause(pause: Pause, verdict: VerdictView | None) -> Explanation:
     who = "The guard" if pause.author is Author.GUARD else "An operator"
     state = {
         PauseState.OPENING: "Claims that are older may still be on their way to SES; nothing new is claimed.",
-        PauseState.LOCAL: "Nothing is claimed for it any more; SES has not confirmed its own stop yet.",
-        PauseState.FENCED: "Nothing is claimed for it any more, and SES refuses it too.",
+        PauseState.LOCAL: f"Since {_time(pause.local_at)} nothing is claimed for it; SES has not confirmed its own stop yet.",
+        PauseState.FENCED: f"Nothing is claimed for it, and since {_time(pause.fenced_at)} SES refuses it too.",
         PauseState.ENDED: f"It ended at {_time(pause.ended_at)}: {pause.end_reason or 'no reason was given'}.",
     }[pause.state]
     sentences = [f"The reason: {pause.reason}", state]
@@ -150,7 +158,7 @@ def _place(message: MessageView, around: Surroundings) -> tuple[str, tuple[str, 
         case MessageState.CLAIMED:
             return "It is on its way to SES.", (), ()
         case MessageState.HANDED:
-            return "SES took it.", (), ()
+            return f"SES took it{_tally(message)}.", (), ()
         case MessageState.UNKNOWN:
             why = (
                 f"The last attempt ended without an answer: {message.reason or 'no reason is known'}.",
@@ -161,7 +169,8 @@ def _place(message: MessageView, around: Surroundings) -> tuple[str, tuple[str, 
         case MessageState.REFUSED:
             return f"SES refused it: {message.reason or 'no reason was given'}.", (), ()
         case MessageState.SUPPRESSED:
-            return "It was not sent: each recipient is suppressed.", (), ()
+            cause = "An address is suppressed once mail to it has bounced for good, or its owner has complained."
+            return "It was not sent: each recipient is suppressed.", (cause,), ()
         case MessageState.EXPIRED:
             return f"It waited too long and was given up: {message.reason or 'no reason is known'}.", (), ()
         case _:
@@ -170,32 +179,89 @@ def _place(message: MessageView, around: Surroundings) -> tuple[str, tuple[str, 
 
 def _waiting(message: MessageView, around: Surroundings) -> tuple[str, tuple[str, ...], tuple[Id, ...]]:
     stream = around.stream
+    sentences = [f"It has waited since {_time(message.accepted_at)}.", *_last_try(message)]
+    if limit := _limit(stream):
+        sentences.append(f"Its stream sends {limit}, so its turn comes later than usual.")
     if around.pauses:
-        summary = f"It waits because {_stop(around.pauses[0])}."
-        return summary, _stops(around), _pause_ids(around.pauses)
-    if message.hold == "paused":
-        return "It waits because the pool or cell that it goes through is stopped.", (), ()
-    if stream.provisioned_at is None or message.hold == "unprovisioned":
-        return f"It waits until SES has the configuration set of stream {stream.name}.", (), ()
-    sentences = [f"Its stream sends {limit}."] if (limit := _limit(stream)) else []
-    if message.reason:
-        sentences.append(f"The last attempt ended so: {message.reason}.")
-    if message.hold:
-        until = f" until {_time(message.due_at)}" if message.due_at else ""
-        return f"It waits ({message.hold}){until}.", tuple(sentences), ()
-    return f"It waits for its turn in stream {stream.name}.", tuple(sentences), ()
+        return f"It waits because {_stop(around.pauses[0])}.", (*_stops(around), *sentences), _pause_ids(around.pauses)
+    if message.hold is None and stream.provisioned_at is None:
+        return f"It waits until {_HOLDS[Hold.UNPROVISIONED]}.", tuple(sentences), ()
+    if message.hold is None or message.hold not in _HOLDS:
+        return f"It waits for its turn in stream {stream.name}.", tuple(sentences), ()
+    if message.due_at:
+        sentences.append(f"It is tried again at {_time(message.due_at)}.")
+    return f"It waits {_HOLDS[Hold(message.hold)]}.", tuple(sentences), ()
 
 
-def _recipients(message: MessageView) -> list[str]:
-    told = {
-        Fact.BOUNCED: "bounced: the address does not take mail",
-        Fact.BOUNCED_SOFT: "bounced for now",
-        Fact.COMPLAINED: "complained about it",
-        Fact.REJECTED: "was not mailed: SES found something wrong with the content",
-        Fact.DELAYED: "does not take it yet; SES keeps trying",
-        Fact.SUPPRESSED: "was not mailed: the address is suppressed",
-    }
-    return [f"{row.address} {told[row.standing]}." for row in message.recipients if row.standing in told]
+_HOLDS = {
+    Hold.PAUSED: "because the pool, cell or SES account that it goes through is stopped",
+    Hold.THROTTLED: "because SES took no more at this rate",
+    Hold.SCHEDULED: "for the time that it was meant for",
+    Hold.UNVERIFIED: "because SES does not see its author's identity as verified any more",
+    Hold.UNPROVISIONED: "until SES has the configuration set, identity and tenant of its stream",
+    Hold.BACKOFF: "after an attempt that did not reach SES",
+    Hold.UNKNOWN: "because it is not known whether SES has it",
+}
+
+
+def _last_try(message: MessageView) -> Iterator[str]:
+    """Say how the last attempt ended, when it was to be repeated."""
+    tried = [entry for entry in message.timeline if entry.what == "retry"]
+    if tried:
+        reason = (tried[-1].detail or {}).get("reason") or message.reason or "no reason is known"
+        times = "once" if len(tried) == 1 else f"{len(tried)} times"
+        yield f"It was tried {times}, last at {_time(tried[-1].at)}: {_told(reason)}"
+
+
+def _tally(message: MessageView) -> str:
+    """Say how many recipients came to which end, the worst end first."""
+    ends = [row.standing for row in message.recipients]
+    silent = sum(end in (Fact.QUEUED, Fact.HANDED) for end in ends)
+    counted = [(ends.count(fact), words) for fact, words in _TALLY.items()] + [(silent, "not reported yet")]
+    told = [f"{count:,} of {len(ends):,} {words}" for count, words in counted if count]
+    return f": {', '.join(told)}" if told else ""
+
+
+_TALLY = {
+    Fact.COMPLAINED: "complained",
+    Fact.REJECTED: "rejected for its content",
+    Fact.BOUNCED: "bounced",
+    Fact.BOUNCED_SOFT: "bounced for now",
+    Fact.SUPPRESSED: "suppressed",
+    Fact.DELAYED: "delayed",
+    Fact.DELIVERED: "delivered",
+}
+
+_FATES = {
+    Fact.BOUNCED: ("Bounce", "bounced for good: the address does not take mail"),
+    Fact.BOUNCED_SOFT: ("Bounce", "bounced for now: the address may take mail later"),
+    Fact.COMPLAINED: ("Complaint", "reported it as unwanted"),
+    Fact.REJECTED: ("Reject", "was not mailed: SES found something wrong with the content"),
+    Fact.DELAYED: ("DeliveryDelay", "does not take it yet; SES keeps trying"),
+    Fact.DELIVERED: ("Delivery", "has it: the receiving server took it"),
+    Fact.SUPPRESSED: ("", "was not mailed: the address is suppressed"),
+}
+
+
+def _fate(row: RecipientView, timeline: Sequence[TimelineEntry]) -> str:
+    """Say what became of a recipient, when, and in whose words; a report that names it otherwise is not quoted."""
+    kind, words = _FATES[row.standing]
+    about = [entry for entry in timeline if entry.what == kind and row.address.lower() in entry.recipients]
+    if not about:
+        return f"{row.address} {words}."
+    said = about[-1].detail or {}
+    quote = next((said[name] for name in ("diagnostic", "smtp_response", "feedback_type") if name in said), None)
+    sort = f" ({said['bounce_subtype']})" if "bounce_subtype" in said else ""
+    return f"{row.address} {words}{sort}, {_time(about[-1].at)}{f': {_told(quote)}' if quote else '.'}"
+
+
+def _told(words: str) -> str:
+    """Quote somebody else's words as they are, short enough to be read."""
+    cut = words if len(words) <= _QUOTE_CHARS_MAX else f"{words[:_QUOTE_CHARS_MAX]}…"
+    return f'"{cut}".'
+
+
+_QUOTE_CHARS_MAX = 300
 
 
 def _stop(pause: Pause) -> str:
@@ -226,14 +292,26 @@ def _limit(stream: Stream) -> str:
     return f"at {stream.limit * 100:.3g} % of the rate ({kind})"
 
 
-def _counts(reputation: ReputationView) -> list[str]:
+def _counts(reputation: ReputationView) -> Iterator[str]:
     if not reputation.handed:
-        return ["None of its mail has been handed to SES since its counts began."]
-    return [
-        f"Of {reputation.handed:,} recipients handed over, {reputation.bounced:,} bounced; of the"
-        f" {reputation.reporting:,} at providers that report complaints, {reputation.complained:,} complained"
-        f" (policy {reputation.policy})."
-    ]
+        yield "None of its mail has been handed to SES since its counts began."
+        return
+    yield (
+        f"Of {_many(reputation.handed, 'recipient', 'recipients')} handed over {_share(reputation.bounced, reputation.handed)}"
+        f" bounced; of {reputation.reporting:,} at providers that report complaints"
+        f" {_share(reputation.complained, reputation.reporting)} complained (policy {reputation.policy})."
+    )
+    if reputation.verdicts:
+        last = reputation.verdicts[0]
+        yield f"The last verdict, at {_time(last.at)}, was to {last.action}: {last.words}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,} ({100 * part / whole:.3g} %)" if whole else f"{part:,}"
+
+
+def _many(count: int, one: str, more: str) -> str:
+    return f"{count:,} {one if count == 1 else more}"
 
 
 def _pause_ids(pauses: Iterable[Pause]) -> tuple[PauseId, ...]:
