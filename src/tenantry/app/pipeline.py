@@ -6,18 +6,22 @@ Leaves whose turn it is to flow.dispatch, the call to the Ses port. The number i
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import structlog
 
 from tenantry.app.loop import Backoff, Kick
 from tenantry.core.claim import Claim
 from tenantry.core.ids import CellId
-from tenantry.core.outcome import Outcome
+from tenantry.core.outcome import Outcome, Unknown
 from tenantry.core.turn import Ending
 from tenantry.flow.dispatch import claim, hand_back, settle
-from tenantry.ports import Clock, Ses, Store, StoreBusy
+from tenantry.ports import Clock, Ses, Settled, Store, StoreBusy
 
+T = TypeVar("T")
 IDLE_SECONDS = 0.25  # the floor when no bell rings: accept in another process leaves only a wake
 
 
@@ -58,7 +62,7 @@ class Pipeline:
         began = self._clock.monotonic()
         claimed = await claim(self._store, self._cell, room)
         if claimed.claims and self._clock.monotonic() - began > self._flow.claim_ahead_seconds:
-            await hand_back(self._store, [one.attempt_id for one in claimed.claims])
+            await self._persist(partial(hand_back, self._store, [one.attempt_id for one in claimed.claims]))
             self._log.warning("claims came too late and went back", claims=len(claimed.claims))
             return
         for one in claimed.claims:
@@ -84,15 +88,12 @@ class Pipeline:
         outcomes = [await self._finished.get()]
         while not self._finished.empty() and len(outcomes) < self._flow.settle_batch:
             outcomes.append(self._finished.get_nowait())
-        failures = 0
-        while True:
-            try:
-                settled = await settle(self._store, outcomes)
-                break
-            except StoreBusy as error:
-                failures += 1
-                self._log.warning("settling waits for the store", error=str(error), outcomes=len(outcomes))
-                await self._backoff.rest(failures)
+        try:
+            settled = await self._settle(outcomes)
+        except asyncio.CancelledError:  # for drain: settling twice has no effect
+            for one in outcomes:
+                self._finished.put_nowait(one)
+            raise
         if settled.refused or settled.unknown or settled.retried:
             self._log.info(
                 "settled",
@@ -104,6 +105,31 @@ class Pipeline:
             )
         else:
             self._log.debug("settled", handed=settled.handed)
+
+    async def _settle(self, outcomes: Sequence[Outcome]) -> Settled:
+        """Settle, halved until an outcome that cannot be written down costs only itself: it is unknown then."""
+        try:
+            return await self._persist(partial(settle, self._store, outcomes))
+        except Exception as error:
+            if len(outcomes) == 1:
+                self._log.exception("an outcome could not be written down", attempt=outcomes[0].attempt_id)
+                unknown = Unknown(
+                    outcomes[0].attempt_id, f"the outcome could not be written down: {type(error).__name__}"
+                )
+                return await self._persist(partial(settle, self._store, [unknown]))
+        middle = len(outcomes) // 2
+        return await self._settle(outcomes[:middle]) + await self._settle(outcomes[middle:])
+
+    async def _persist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Write again and again while the store is busy: whoever asks holds what nobody else knows."""
+        failures = 0
+        while True:
+            try:
+                return await write()
+            except StoreBusy as error:
+                failures += 1
+                self._log.warning("the store is busy", error=str(error), failures=failures)
+                await self._backoff.rest(failures)
 
     async def drain(self) -> None:
         """Wait for the sends under way and settle them: nothing stays open at a graceful stop."""

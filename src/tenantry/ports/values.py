@@ -69,6 +69,16 @@ class Settled:
     unknown: int = 0
     throttled: int = 0
 
+    def __add__(self, other: Settled) -> Settled:
+        """Return what both wrote down."""
+        return Settled(
+            self.handed + other.handed,
+            self.retried + other.retried,
+            self.refused + other.refused,
+            self.unknown + other.unknown,
+            self.throttled + other.throttled,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class AccountReading:

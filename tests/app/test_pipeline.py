@@ -1,0 +1,226 @@
+"""The pipeline over real sockets: nobody waits for the slowest, and no outcome is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
+
+from tenantry.app.clock import SystemClock
+from tenantry.app.loop import Backoff, forever
+from tenantry.app.pipeline import Flow, Pipeline
+from tenantry.aws.send import SesSender
+from tenantry.aws.session import Credentials, new_session
+from tenantry.aws.signed import Limits, SignedClient, Target
+from tenantry.core.claim import Claim
+from tenantry.core.outcome import Handed, Outcome, Refused
+from tenantry.flow.accept import accept
+from tenantry.flow.dispatch import claim
+from tenantry.ports import Clock, MessageFilter, Ses
+from tests import worlds
+from tests.app.conftest import Desk
+from tests.aws.liar import Behaviour, Liar, lying
+
+GOOD = b'HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{"MessageId":"ses-id"}'
+
+
+async def takes_mail(server: Liar, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer every send at once, but for mail to hang@there.example: say nothing to that."""
+    while True:
+        await server.read(reader)
+        if b"hang@" in server.requests[-1][1]:
+            await asyncio.Event().wait()
+        writer.write(GOOD)
+        await writer.drain()
+
+
+@asynccontextmanager
+async def ses(behave: Behaviour, deadline_seconds: float = 5.0) -> AsyncIterator[tuple[SesSender, Liar]]:
+    clock = SystemClock()
+    async with lying(behave) as server:
+        limits = Limits(connections=64, deadline_seconds=deadline_seconds)
+        credentials = Credentials(new_session(("key", "secret")), clock)
+        client = SignedClient(Target(server.url, "us-east-1", "ses"), credentials, clock, limits)
+        yield SesSender(client), server
+        await client.close()
+
+
+@asynccontextmanager
+async def running(pipeline: Pipeline) -> AsyncIterator[None]:
+    """Run the pipeline's loops as the worker does, until the block ends."""
+    backoff = Backoff(SystemClock(), 0.01)
+    rounds = (pipeline.claim_round, pipeline.settle_round)
+    tasks = [asyncio.create_task(forever("dispatch", backoff, one_round)) for one_round in rounds]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for a condition, and fail when it does not come true in good time."""
+    async with asyncio.timeout(10):
+        while not await holds():
+            await asyncio.sleep(0.01)
+
+
+def counting(desk: Desk, member: worlds.Member, state: str, count: int) -> Callable[[], Awaitable[bool]]:
+    async def holds() -> bool:
+        page = await desk.store.of(member.tenant_id).messages(MessageFilter(state=state), None, 100)
+        return len(page.items) == count
+
+    return holds
+
+
+def pipeline_of(desk: Desk, adapter: Ses, clock: Clock | None = None, flow: Flow | None = None) -> Pipeline:
+    return Pipeline(desk.store, adapter, clock or desk.clock, desk.cell, flow or Flow())
+
+
+async def test_mail_flows_from_accept_to_handed(desk: Desk) -> None:
+    """What is accepted is claimed, sent once and settled with SES's id, without anybody asking."""
+    member = await worlds.member(desk.store)
+    async with ses(takes_mail) as (adapter, server), running(pipeline_of(desk, adapter)):
+        sent = await worlds.accepted(desk.store, member, 40)
+        await until(counting(desk, member, "handed", 40))
+        assert len(server.requests) == 40
+    view = await desk.store.of(member.tenant_id).message(sent[0].id)
+    assert view is not None
+    assert view.ses_id == "ses-id"
+
+
+async def test_one_hanging_send_holds_nobody(desk: Desk) -> None:
+    """While one call says nothing, all other mail, that accepted later too, is sent and settled."""
+    member = await worlds.member(desk.store)
+    await accept(desk.store, [worlds.submission(member, "hang@there.example")])
+    async with ses(takes_mail) as (adapter, _), running(pipeline_of(desk, adapter)):
+        for total in (30, 60, 90):
+            await worlds.accepted(desk.store, member, 30)
+            await until(counting(desk, member, "handed", total))
+        assert await counting(desk, member, "claimed", 1)()
+
+
+async def test_a_hanging_send_ends_as_unknown(desk: Desk) -> None:
+    """After the deadline the message is unknown, and it is not sent again."""
+    member = await worlds.member(desk.store)
+    await accept(desk.store, [worlds.submission(member, "hang@there.example")])
+    async with ses(takes_mail, 0.2) as (adapter, server), running(pipeline_of(desk, adapter)):
+        await until(counting(desk, member, "unknown", 1))
+        await worlds.accepted(desk.store, member, 1)
+        await until(counting(desk, member, "handed", 1))
+        assert len(server.requests) == 2
+
+
+async def test_no_more_are_in_flight_than_allowed(desk: Desk) -> None:
+    """The number in flight is kept, however much waits and however slow SES is."""
+    member = await worlds.member(desk.store)
+    await accept(desk.store, [worlds.submission(member, "hang@there.example") for _ in range(10)])
+    flow = Flow(in_flight=4)
+    async with ses(takes_mail) as (adapter, server), running(pipeline_of(desk, adapter, flow=flow)):
+        await until(counting(desk, member, "claimed", 4))
+        await asyncio.sleep(0.1)
+        assert len(server.requests) == 4
+        assert await counting(desk, member, "waiting", 6)()
+
+
+async def test_outcomes_are_kept_while_the_store_is_busy(desk: Desk) -> None:
+    """A store that cannot commit for a while costs time: what SES answered meanwhile is written down after."""
+    member = await worlds.member(desk.store)
+    await worlds.accepted(desk.store, member, 5)
+    async with ses(takes_mail) as (adapter, server):
+        pipeline = pipeline_of(desk, adapter)
+        await pipeline.claim_round()
+        await desk.impatient()
+        with desk.busy():
+            settling = asyncio.create_task(pipeline.settle_round())
+
+            async def all_sent() -> bool:
+                return len(server.requests) == 5
+
+            await until(all_sent)
+            await asyncio.sleep(0.3)
+            assert not settling.done()
+        await settling
+        await pipeline.drain()
+    assert await counting(desk, member, "handed", 5)()
+
+
+async def test_an_outcome_that_cannot_be_stored_harms_no_other(desk: Desk) -> None:
+    """One impossible outcome in a commit costs itself only: its neighbours are settled, the loop goes on."""
+
+    @dataclass
+    class Poisonous:
+        """A port that breaks its promise for one message: bytes are no text."""
+
+        calls: int = 0
+
+        async def send(self, one: Claim) -> Outcome:
+            self.calls += 1
+            poison = self.calls == 3
+            return Refused(one.attempt_id, cast(str, b"no")) if poison else Handed(one.attempt_id, f"ses-{self.calls}")
+
+    member = await worlds.member(desk.store)
+    await worlds.accepted(desk.store, member, 8)
+    pipeline = pipeline_of(desk, Poisonous())
+    await pipeline.claim_round()
+    await pipeline.drain()
+    assert await counting(desk, member, "handed", 7)()
+    assert await counting(desk, member, "unknown", 1)()
+
+
+@dataclass
+class Lagging(worlds.FixedClock):
+    """A clock on which every look costs a second."""
+
+    def monotonic(self) -> float:
+        """See ports.Clock."""
+        self.elapsed += 1.0
+        return self.elapsed
+
+
+async def test_claims_that_come_late_go_back(desk: Desk) -> None:
+    """A turn that took longer than it may is not sent: a pause may have been acknowledged meanwhile."""
+    member = await worlds.member(desk.store)
+    await worlds.accepted(desk.store, member, 3)
+    async with ses(takes_mail) as (adapter, server):
+        await pipeline_of(desk, adapter, Lagging()).claim_round()
+        assert server.requests == []
+    assert await counting(desk, member, "waiting", 3)()
+    again = (await claim(desk.store, desk.cell, 10)).claims
+    assert [one.number for one in again] == [1, 1, 1]
+
+
+async def test_a_graceful_stop_leaves_nothing_open(desk: Desk) -> None:
+    """Draining waits for the sends under way and settles them."""
+    member = await worlds.member(desk.store)
+    await worlds.accepted(desk.store, member, 5)
+    async with ses(takes_mail) as (adapter, _):
+        pipeline = pipeline_of(desk, adapter)
+        await pipeline.claim_round()
+        await pipeline.drain()
+    assert await counting(desk, member, "handed", 5)()
+
+
+async def test_a_stop_while_the_store_is_busy_loses_nothing(desk: Desk) -> None:
+    """Outcomes that were being written when the loops were cancelled are written by the drain."""
+    member = await worlds.member(desk.store)
+    await worlds.accepted(desk.store, member, 5)
+    async with ses(takes_mail) as (adapter, server):
+        pipeline = pipeline_of(desk, adapter)
+        await desk.impatient()
+        await pipeline.claim_round()
+
+        async def all_sent() -> bool:
+            return len(server.requests) == 5
+
+        await until(all_sent)
+        with desk.busy():
+            settling = asyncio.create_task(pipeline.settle_round())
+            await asyncio.sleep(0.1)
+            settling.cancel()
+            await asyncio.gather(settling, return_exceptions=True)
+        await pipeline.drain()
+    assert await counting(desk, member, "handed", 5)()
