@@ -52,7 +52,6 @@ PLAYERS = (
 )
 TRANSACTIONAL_PER_SECOND = 2.5
 ROTTEN_PER_SECOND = 20.0
-HELD_PER_SECOND = 25.0  # more in the pause than a limit lets out at once, so that a flood would show
 CLEANED_PER_SECOND = 12.0
 
 
