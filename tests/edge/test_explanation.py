@@ -227,7 +227,11 @@ def test_a_healthy_fleet_has_one_good_finding() -> None:
     [
         ({"stranded_lanes": 2}, CELL, Level.ERROR, "2 lanes hold due mail"),
         ({"unknown_messages": 3}, CELL, Level.WARNING, "3 messages have an unknown outcome"),
-        ({"seconds_since_last_event": 1_800}, CELL, Level.WARNING, "No event has come for 30 minutes"),
+        ({"blind_cells": 1}, CELL, Level.ERROR, "1 cells hand mail over and hear nothing of it"),
+        ({"unfenced_pauses": 1}, CELL, Level.ERROR, "1 pauses are not confirmed by SES"),
+        ({"quarantined_events": 2}, CELL, Level.WARNING, "2 events were put aside"),
+        ({"pending_identities": 2}, CELL, Level.NOTICE, "2 identities are not verified yet"),
+        ({}, replace(CELL, seen_at=NOON - timedelta(minutes=11)), Level.WARNING, "has not been read lately"),
         ({}, replace(CELL, sending_enabled=False), Level.ERROR, "SES has stopped cell main"),
         ({}, replace(CELL, enforcement="PROBATION"), Level.ERROR, "under PROBATION"),
         ({}, replace(CELL, sent_24h=49_000.0), Level.WARNING, "98% of its 24-hour quota"),

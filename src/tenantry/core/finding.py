@@ -13,7 +13,6 @@ from enum import StrEnum
 from tenantry.core.pause import Pause
 from tenantry.core.tenant import Cell
 
-SILENCE_SECONDS = 900
 READING_AGE = timedelta(minutes=10)
 QUOTA_SHARE = 0.9
 
@@ -38,6 +37,12 @@ class Finding:
 
 
 _FIGURES = (
+    (
+        "blind_cells",
+        Finding(Level.ERROR, "{n} cells hand mail over and hear nothing of it",
+                "Without events nobody learns of bounces and complaints, and the guard stops nobody.",
+                "Look whether a worker runs and whether SES's events reach the queue that it reads."),
+    ),
     (
         "stranded_lanes",
         Finding(Level.ERROR, "{n} lanes hold due mail that nobody serves", "Their mail does not move.",
@@ -85,7 +90,7 @@ def diagnose(
     counts: Mapping[str, int], cells: Sequence[Cell], pauses: Sequence[Pause], now: datetime
 ) -> tuple[Finding, ...]:
     """Return all findings, worst first; a fleet without any gets one that says so."""
-    found = [*_figures(counts), *_feed(counts), *(finding for cell in cells for finding in _cell(cell, now))]
+    found = [*_figures(counts), *(finding for cell in cells for finding in _cell(cell, now))]
     found += [_pause(pause) for pause in pauses if pause.ended_at is None]
     if not found:
         found.append(Finding(Level.OK, "Nothing is wrong", "Every check passed.", "Nothing."))
@@ -97,17 +102,6 @@ def _figures(counts: Mapping[str, int]) -> Iterator[Finding]:
     for name, finding in _FIGURES:
         if number := counts.get(name, 0):
             yield Finding(finding.level, finding.what.format(n=f"{number:,}"), finding.why, finding.do)
-
-
-def _feed(counts: Mapping[str, int]) -> Iterator[Finding]:
-    silence = counts.get("seconds_since_last_event", 0)
-    if silence > SILENCE_SECONDS:
-        yield Finding(
-            Level.WARNING,
-            f"No event has come for {silence // 60:,} minutes",
-            "Without events nobody learns of bounces. It is harmless only while no mail is sent.",
-            "Send one message to success@simulator.amazonses.com; if no event follows, look at the event queue.",
-        )
 
 
 def _cell(cell: Cell, now: datetime) -> Iterator[Finding]:

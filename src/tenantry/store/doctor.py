@@ -8,13 +8,17 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, FromClause, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tenantry.core.ids import AttemptId
 from tenantry.core.message import MessageState
 from tenantry.core.tenant import IdentityStatus
 from tenantry.store import tables as t
-from tenantry.store.opening import first
+from tenantry.store.opening import first, rows
+from tenantry.store.partitions import first_id
 
 STRANDED_AFTER = timedelta(seconds=2)  # invariant 19: the sweep runs each second
 FENCED_WITHIN = timedelta(seconds=60)
+BLIND_AFTER = timedelta(minutes=5)  # SES reports a hand-over within seconds
+LOOKED_BACK = timedelta(days=1)
 NEVER = -1
 
 
@@ -41,7 +45,8 @@ async def counts(conn: AsyncConnection, now: datetime) -> Mapping[str, int]:
     ]
     row = await first(conn, select(*columns))
     assert row is not None
-    return {name: int(getattr(row, name)) for name in figures} | {"seconds_since_last_event": await _silence(conn, now)}
+    feed = {"seconds_since_last_event": await _silence(conn, now), "blind_cells": await _blind(conn, now)}
+    return {name: int(getattr(row, name)) for name in figures} | feed
 
 
 def _stranded(now: datetime) -> list[ColumnElement[bool]]:
@@ -69,3 +74,21 @@ def _unfenced(now: datetime) -> list[ColumnElement[bool]]:
 async def _silence(conn: AsyncConnection, now: datetime) -> int:
     row = await first(conn, select(func.min(t.cell.c.events_at, type_=t.cell.c.events_at.type).label("oldest")))
     return int((now - row.oldest).total_seconds()) if row and row.oldest else NEVER
+
+
+async def _blind(conn: AsyncConnection, now: datetime) -> int:
+    """Count the cells that handed mail over and have heard of no mail since."""
+    cell, attempt = t.cell.c, t.attempt.c
+    silent = or_(cell.events_at.is_(None), cell.events_at < now - BLIND_AFTER)
+    blind = 0
+    for row in await rows(conn, select(cell.id, cell.events_at).where(silent)):
+        since = max(row.events_at or now - LOOKED_BACK, now - LOOKED_BACK)
+        handed = exists().where(
+            attempt.id >= AttemptId.of(first_id(since)),  # ids are made in the order of time
+            attempt.cell_id == row.id,
+            attempt.outcome == "handed",
+            attempt.finished_at < now - BLIND_AFTER,
+        )
+        found = await first(conn, select(handed.label("blind")))
+        blind += bool(found and found.blind)
+    return blind
