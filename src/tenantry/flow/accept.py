@@ -12,7 +12,7 @@ from tenantry.core.admission import Stamp, Suppressed, admit, bare_address, stre
 from tenantry.core.ids import KeyId, MessageId, StreamId, TenantId
 from tenantry.core.message import Accepted, Message, Refusal, RefusalCode, Submission
 from tenantry.core.tenant import Sender, Stream
-from tenantry.ports import AcceptStep, Remembered, Store, StoreConflict, StoreRejected
+from tenantry.ports import AcceptStep, Remembered, Store, StoreBusy, StoreConflict, StoreRejected
 
 Answer = Accepted | Refusal
 Names = dict[tuple[TenantId, str], Remembered]
@@ -21,23 +21,44 @@ REVOKED = Refusal(RefusalCode.KEY_REVOKED, "This key is revoked or was never you
 UNSTORABLE = Refusal(
     RefusalCode.INVALID_FIELD, "The message holds a value that cannot be stored, such as a NUL character."
 )
+BUSY = Refusal(RefusalCode.BUSY, "The store cannot commit now and nothing was done: try again in a second.")
 
 
 async def accept(store: Store, submissions: Sequence[Submission]) -> list[Answer]:
     """Answer each submission after its message is on stable storage; a refused one changes nothing.
 
-    A batch that the store rejects is split until only the bad submission is refused. Raises StoreBusy, with nothing
-    accepted, when the store cannot commit now.
+    A batch that the store rejects is split until only the bad submission is refused; where the store becomes busy
+    meanwhile, what was not committed is refused as busy. Raises StoreBusy when nothing at all was accepted.
     """
     try:
-        async with store.step() as step:
-            return await _accept(step, submissions)
-    except (StoreRejected, StoreConflict) as error:
+        return await _commit(store, submissions)
+    except (StoreRejected, StoreConflict):
         # a conflict is two equal idempotency names in two steps at once: the second reads the first one's answer
         if len(submissions) == 1:
-            return [UNSTORABLE] if isinstance(error, StoreRejected) else await accept(store, submissions)
+            return await _alone(store, submissions[0])
     middle = len(submissions) // 2
-    return await accept(store, submissions[:middle]) + await accept(store, submissions[middle:])
+    return await _part(store, submissions[:middle]) + await _part(store, submissions[middle:])
+
+
+async def _commit(store: Store, submissions: Sequence[Submission]) -> list[Answer]:
+    async with store.step() as step:
+        return await _accept(step, submissions)
+
+
+async def _alone(store: Store, submission: Submission) -> list[Answer]:
+    """Decide again what failed alone: a conflict has an answer to read now, what is rejected again is refused."""
+    try:
+        return await _commit(store, [submission])
+    except StoreRejected:
+        return [UNSTORABLE]
+
+
+async def _part(store: Store, submissions: Sequence[Submission]) -> list[Answer]:
+    """Accept a part of a batch: what happens here takes back no yes of another part."""
+    try:
+        return await accept(store, submissions)
+    except StoreBusy:
+        return [BUSY] * len(submissions)
 
 
 async def _accept(step: AcceptStep, submissions: Sequence[Submission]) -> list[Answer]:
