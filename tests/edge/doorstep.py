@@ -25,6 +25,7 @@ from tenantry.edge.doors import Doors
 from tenantry.flow.accept import accept
 from tenantry.store.engine import Opening, open_store
 from tenantry.store.store import Store
+from tenantry.store.tables import metadata
 from tenantry.store.vault import Vault
 from tests import worlds
 
@@ -37,10 +38,11 @@ class ShiftedClock:
 
     def __init__(self) -> None:
         self.shift = timedelta()
+        self.stands_at: datetime | None = None
 
     def wall(self) -> datetime:
         """See ports.Clock."""
-        return datetime.now(UTC) + self.shift
+        return self.stands_at or datetime.now(UTC) + self.shift
 
     def monotonic(self) -> float:
         """See ports.Clock."""
@@ -119,9 +121,11 @@ class Doorstep:
         given = {name: value for name, value in {**plain(self.acme), **parameters}.items() if value is not None}
         return await asyncio.to_thread((client or self.ses()).send_email, **given)
 
-    async def messages(self) -> int:
-        """Count acme's messages."""
-        return len((await self.call("GET", "/v1/messages?limit=200")).json["items"])
+    async def rows(self) -> dict[str, list[tuple[object, ...]]]:
+        """Return all that the store holds: what changes nothing leaves it as it was."""
+        async with self.store.reading() as step:
+            found = {name: await step.run(f"SELECT * FROM {name}") for name in metadata.tables}
+        return {name: sorted((tuple(row) for row in rows), key=repr) for name, rows in found.items()}
 
 
 def plain(member: worlds.Member) -> dict:

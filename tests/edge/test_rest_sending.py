@@ -91,14 +91,14 @@ REFUSED = {
 async def test_a_bad_message_is_refused_by_code_and_field(doors: Doorstep, case: str) -> None:
     """Each refusal has a code, the field at fault and a sentence, and no message comes of it."""
     wrong, status, code, field = REFUSED[case]
-    before = await doors.messages()
+    before = await doors.rows()
     reply = await doors.call("POST", "/v1/messages", wrong if isinstance(wrong, bytes) else letter(doors.acme, **wrong))
     assert (reply.status, *reply.error) == (status, code, field), reply.text
     error = reply.json["error"]
     assert error["message"].endswith((".", "yours are: marketing, transactional."))
     assert error["request_id"] == reply.headers["x-request-id"]
     assert error["docs"].endswith(f"#{code}")
-    assert await doors.messages() == before
+    assert await doors.rows() == before
     assert not doors.bugs
 
 
@@ -137,13 +137,13 @@ async def test_the_same_key_and_body_give_the_first_answer(doors: Doorstep) -> N
     """A repeated call is answered alike, says so in a header, and makes no second message."""
     body = json.dumps(letter(doors.acme, subject="once")).encode()
     first = await doors.call("POST", "/v1/messages", body, idempotency_key="order 17")
-    before = await doors.messages()
+    before = await doors.rows()
     again = await doors.call("POST", "/v1/messages", body, idempotency_key="order 17")
     assert first.status == again.status == 202
     assert first.json == again.json
     assert "Idempotent-Replayed" not in first.headers
     assert again.headers["Idempotent-Replayed"] == "true"
-    assert await doors.messages() == before
+    assert await doors.rows() == before
 
 
 async def test_the_same_key_with_another_body_is_a_conflict(doors: Doorstep) -> None:

@@ -186,7 +186,7 @@ REFUSED: dict[str, tuple[dict, str, str, str]] = {
 async def test_a_bad_call_is_refused_in_the_words_of_ses(doors: Doorstep, case: str) -> None:
     """boto3 sees SES's error type; our own code is in a header; no message comes of it."""
     parameters, kind, code, words = REFUSED[case]
-    before = await doors.messages()
+    before = await doors.rows()
     with pytest.raises(ClientError) as refused:
         await doors.send(**parameters)
     response = refused.value.response
@@ -196,7 +196,7 @@ async def test_a_bad_call_is_refused_in_the_words_of_ses(doors: Doorstep, case: 
     assert headers["x-tenantry-code"] == code
     assert headers["x-amzn-errortype"] == kind
     assert response["ResponseMetadata"]["RequestId"].startswith("req-")
-    assert await doors.messages() == before
+    assert await doors.rows() == before
     assert not doors.bugs
 
 
