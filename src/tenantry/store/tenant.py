@@ -258,5 +258,6 @@ class TenantScope:
     async def revoke_key(self, key_id: KeyId) -> bool:
         async with self._store.step() as step:
             revoked = await revoke(step, t.key.c.tenant_id == self._id, key_id)
-            await self._bump(step)
+            if revoked:
+                await self._bump(step)
             return revoked
