@@ -5,6 +5,7 @@ Leaves policies (data, with versions) to `core.policy`, and flags of single comm
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEFAULT_DATA = Path("~/.tenantry")
 DATABASE_FILE = "tenantry.db"
+KEY_OF_32_BYTES = re.compile(r"[A-Za-z0-9_-]{43}=")
 LOCAL_CONTROL_CALLS_PER_SECOND = 50.0
 AWS_CONTROL_CALLS_PER_SECOND = 1.0  # what SES grants an account for nearly every control operation
 
@@ -132,6 +134,13 @@ class Settings(BaseSettings):
     @classmethod
     def _rules_apart(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _key_of_32_bytes(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not KEY_OF_32_BYTES.fullmatch(value.get_secret_value()):
+            raise ValueError("it takes 32 bytes in URL-safe base64, which is 44 characters")
+        return value
 
     @field_validator("data")
     @classmethod

@@ -64,9 +64,10 @@ def test_both_sides_mean_the_same_folder() -> None:
 
 def test_a_wrong_setting_is_named() -> None:
     """`up` with a setting that does not fit ends with code 2 and the variable's name, before anything starts."""
-    done = CliRunner().invoke(main, ["up"], env={"TENANTRY_IN_FLIGHT": "many"})
-    assert done.exit_code == ExitCode.USAGE
-    assert "TENANTRY_IN_FLIGHT" in done.stderr
+    for name, wrong in (("TENANTRY_IN_FLIGHT", "many"), ("TENANTRY_SECRET_KEY", "short")):
+        done = CliRunner().invoke(main, ["up"], env={name: wrong})
+        assert done.exit_code == ExitCode.USAGE
+        assert name in done.stderr
 
 
 def test_a_wrong_recipient_rule_is_explained() -> None:

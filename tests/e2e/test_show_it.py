@@ -133,6 +133,18 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         assert "Traceback" not in second.errors
 
 
+def test_another_secret_key_is_told_apart_from_a_bug(tmp_path: Path) -> None:
+    """With a secret key that did not seal the database's keys, `up` says so and ends with code 2; the right one starts."""
+    with up(tmp_path):
+        pass
+    wrong = run("up", "--data", str(tmp_path), "--port", "0", secret_key="A" * 43 + "=")
+    assert wrong.code == 2, wrong
+    assert "secret key" in wrong.errors
+    assert "Traceback" not in wrong.errors
+    with up(tmp_path) as running:
+        assert not running.ready["created"]
+
+
 @pytest.fixture
 def slow_ses(tmp_path: Path):
     """A local SES that takes a while for each call, and outlives the `up` that sends to it."""

@@ -39,6 +39,7 @@ def up(data: Path | None, host: str | None, port: int | None, recipients: tuple[
     """
     from tenantry.app.up import run_up
     from tenantry.ports import ControlBusy, ControlRefused, StoreBusy
+    from tenantry.store.vault import VaultError
 
     try:
         settings = read_settings({"data": data, "host": host, "port": port, "local_ses_recipients": recipients or None})
@@ -47,7 +48,9 @@ def up(data: Path | None, host: str | None, port: int | None, recipients: tuple[
         end(failure, as_json)
     except OSError as error:  # the port is taken, the folder cannot be written
         end(cannot_start(str(error)), as_json)
-    except (StoreBusy, ControlBusy, ControlRefused, ValueError) as error:  # of the database, of SES, of the secret key
+    except VaultError as error:
+        end(cannot_start(f"the secret key does not fit the keys in the database: {error}"), as_json)
+    except (StoreBusy, ControlBusy, ControlRefused, ValueError) as error:  # of the database, of SES, of a URL
         end(cannot_start(str(error)), as_json)
 
 
