@@ -29,6 +29,7 @@ class FeedReader:
         self._cell = cell
         self._crossed = crossed
         self._parcels: asyncio.Queue[Parcel] = asyncio.Queue(GATHERED_MOST)
+        self._gathered: list[Parcel] = []  # in the queue they would stay hidden for a while, and the guard blind
         self._acks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger(loop="ingest", cell=cell)
 
@@ -38,11 +39,13 @@ class FeedReader:
             await self._parcels.put(parcel)
 
     async def ingest_round(self) -> None:
-        """Ingest what has gathered as one commit, then acknowledge it."""
-        parcels = [await self._parcels.get()]
-        while not self._parcels.empty() and len(parcels) < BATCH:
-            parcels.append(self._parcels.get_nowait())
-        done = await self._ingest(parcels)
+        """Ingest what has gathered as one commit, then acknowledge it; what failed is kept for the next round."""
+        if not self._gathered:
+            self._gathered = [await self._parcels.get()]
+        while not self._parcels.empty() and len(self._gathered) < BATCH:
+            self._gathered.append(self._parcels.get_nowait())
+        done = await self._ingest(self._gathered)
+        parcels, self._gathered = self._gathered, []
         ack = asyncio.create_task(self._acknowledge(parcels))
         self._acks.add(ack)
         ack.add_done_callback(self._acks.discard)
