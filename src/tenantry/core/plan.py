@@ -369,7 +369,7 @@ class _Seen:
         """Return the identity with SES's words; it is verified once every stream that sends may use it."""
         there = self._there.get((ResourceKind.IDENTITY, identity.name))
         if there is None:
-            return replace(identity, status=IdentityStatus.PENDING)
+            return identity  # not looked at yet: it stays what it was, and SES's own no makes its mail wait
         observed = there.observed
         usable = all(self._associated(one, identity_suffix(identity)) for one in self._live.get(identity.tenant_id, ()))
         if observed.get(FOR_SENDING) == "true" and usable:
