@@ -372,7 +372,7 @@ class _Seen:
             return identity  # not looked at yet: it stays what it was, and SES's own no makes its mail wait
         observed = there.observed
         usable = all(self._associated(one, identity_suffix(identity)) for one in self._live.get(identity.tenant_id, ()))
-        if observed.get(FOR_SENDING) == "true" and usable:
+        if observed.get(FOR_SENDING) == "true" and (usable or identity.status is IdentityStatus.VERIFIED):
             status = IdentityStatus.VERIFIED
         else:
             status = IdentityStatus.FAILED if observed.get("verification") == "FAILED" else IdentityStatus.PENDING
