@@ -6,7 +6,7 @@ Leaves to admission whose authors, how many recipients and which stream; to the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from tenantry.core.claim import NAME_PREFIX
@@ -38,27 +38,42 @@ def refusal_of(problem: MimeProblem) -> Refusal:
     return Refusal(code, problem.message, problem.field)
 
 
-_remembered = lru_cache(maxsize=8_192)(parse_mailbox)
+def _both(text: str) -> tuple[Mailbox, str]:
+    """Return a mailbox with the form in which it is handed over."""
+    found = parse_mailbox(text)
+    return found, found.header()
+
+
+_remembered = lru_cache(maxsize=8_192)(_both)
 _REMEMBERED_CHARS = 320
 
 
+def _read(text: str) -> tuple[Mailbox, str]:
+    """Read one address; short texts are remembered, since senders write the same From."""
+    return _remembered(text) if len(text) <= _REMEMBERED_CHARS else _both(text)
+
+
 def mailbox(text: str, field: str) -> Mailbox | Refusal:
-    """Read one address, or say what is wrong with it; short texts are remembered, since senders write the same From."""
+    """Read one address, or say what is wrong with it."""
     try:
-        return _remembered(text) if len(text) <= _REMEMBERED_CHARS else parse_mailbox(text)
+        return _read(text)[0]
     except AddressError as error:
-        return Refusal(RefusalCode.INVALID_ADDRESS, f"Correct the address in {field}: {error}", field)
+        return _unreadable(error, field)
 
 
-def mailboxes(texts: Iterable[str], field: str) -> tuple[str, ...] | Refusal:
+def mailboxes(texts: Sequence[str], field: str) -> tuple[str, ...] | Refusal:
     """Read addresses, one in each text, into the form that is handed over; the field is named with its place."""
-    read = []
-    for number, text in enumerate(texts):
-        found = mailbox(text, f"{field}[{number}]")
-        if isinstance(found, Refusal):
-            return found
-        read.append(found.header())
+    read: list[str] = []
+    try:
+        for text in texts:
+            read.append(_read(text)[1])  # noqa: PERF401 - how many were read names the place of a bad one
+    except AddressError as error:
+        return _unreadable(error, f"{field}[{len(read)}]")
     return tuple(read)
+
+
+def _unreadable(error: AddressError, field: str) -> Refusal:
+    return Refusal(RefusalCode.INVALID_ADDRESS, f"Correct the address in {field}: {error}", field)
 
 
 def tags_refusal(tags: Mapping[str, str], field: str) -> Refusal | None:

@@ -69,13 +69,11 @@ class SendDoor:
 
 def accepted_body(accepted: Accepted) -> bytes:
     """Return the answer to an accepted message, the same for a repeated call."""
-    return json.dumps(
-        {
-            "id": accepted.id,
-            "stream": accepted.stream,
-            "state": "accepted",
-            "accepted_at": accepted.accepted_at.isoformat().replace("+00:00", "Z"),
-            "suppressed": accepted.suppressed,
-            "hold": accepted.hold,
-        }
+    # Written out, since a JSON encoder made for each answer costs more; ids, names and times need no escapes.
+    at = accepted.accepted_at.isoformat().replace("+00:00", "Z")
+    suppressed = json.dumps(accepted.suppressed) if accepted.suppressed else "[]"
+    hold = f'"{accepted.hold}"' if accepted.hold else "null"
+    return (
+        f'{{"id":"{accepted.id}","stream":"{accepted.stream}","state":"accepted","accepted_at":"{at}",'
+        f'"suppressed":{suppressed},"hold":{hold}}}'
     ).encode()

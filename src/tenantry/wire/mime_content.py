@@ -71,13 +71,16 @@ def simple_content(mail: Composed) -> bytes | MimeProblem:
     """Return the SES `Content` JSON for mail given as fields, or the first thing about it that must change."""
     if problem := next(_problems(mail), None):
         return problem
-    body = {name: _utf8(text) for name, text in (("Text", mail.text), ("Html", mail.html)) if text is not None}
-    message: dict[str, object] = {"Subject": _utf8(mail.subject), "Body": body}
+    body = ",".join(
+        [f'"{name}":{_utf8(text)}' for name, text in (("Text", mail.text), ("Html", mail.html)) if text is not None]
+    )
+    # Put together by hand: an encoder of one string is made once, one of a whole object anew for each mail.
+    parts = [f'"Subject":{_utf8(mail.subject)},"Body":{{{body}}}']
     if mail.headers:
-        message["Headers"] = [{"Name": name, "Value": value} for name, value in mail.headers.items()]
+        parts.append(f'"Headers":{_json([{"Name": name, "Value": value} for name, value in mail.headers.items()])}')
     if mail.attachments:
-        message["Attachments"] = [_attachment(attachment) for attachment in mail.attachments]
-    content = _json({"Simple": message}).encode()
+        parts.append(f'"Attachments":{_json([_attachment(attachment) for attachment in mail.attachments])}')
+    content = f'{{"Simple":{{{",".join(parts)}}}}}'.encode()
     if len(content) > CONTENT_BYTES_MAX:
         return _too_large("attachments" if mail.attachments else "html")
     return content
@@ -88,8 +91,8 @@ def raw_content(raw: bytes) -> bytes:
     return b'{"Raw":{"Data":"' + b64encode(raw) + b'"}}'
 
 
-def _utf8(text: str) -> dict[str, str]:
-    return {"Data": text, "Charset": "UTF-8"}
+def _utf8(text: str) -> str:
+    return f'{{"Data":{_json(text)},"Charset":"UTF-8"}}'
 
 
 def _attachment(attachment: Attachment) -> dict[str, str]:
