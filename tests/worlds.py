@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 from sqlalchemy import text
 
+from tenantry import ports
 from tenantry.core.claim import ATTEMPT_TAG, MESSAGE_TAG, Claim, ses_name
 from tenantry.core.event import Report
 from tenantry.core.ids import CellId, KeyId, StreamId, TenantId
@@ -20,7 +23,7 @@ from tenantry.flow.accept import Answer, accept
 from tenantry.flow.dispatch import claim, settle
 from tenantry.ports import AccountReading
 from tenantry.store.bootstrap import ensure_cell
-from tenantry.store.store import Store
+from tenantry.store.store import Step, Store
 
 OPERATOR = KeyId("key_" + "0" * 32)
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -161,3 +164,31 @@ def report(
         message_id=claim.message_id,
         attempt_id=claim.attempt_id,
     )
+
+
+@dataclass
+class FailingStore:
+    """A real store whose commits fail as told, one entry a step: an error raised at the commit, or None for a good one."""
+
+    real: Store
+    fates: list[Exception | None] = field(default_factory=list)
+    steps: int = 0
+
+    @asynccontextmanager
+    async def step(self, lock: CellId | None = None) -> AsyncIterator[Step]:
+        """See ports.Store."""
+        fate = self.fates[self.steps] if self.steps < len(self.fates) else None
+        self.steps += 1
+        async with self.real.step(lock) as step:
+            yield step
+            if fate is not None:
+                raise fate
+
+    def reading(self) -> AbstractAsyncContextManager[Step]:
+        """See ports.Store."""
+        return self.real.reading()
+
+    def next_fails(self, *fates: Exception | None) -> ports.Store:
+        """Let the coming steps fail so; returns itself as the port that flows take."""
+        self.fates, self.steps = list(fates), 0
+        return cast(ports.Store, self)
