@@ -131,6 +131,16 @@ async def test_a_tenant_cannot_give_itself_a_better_stream(doors: Doorstep) -> N
         assert (reply.status, *reply.error) == (403, "forbidden", field)
 
 
+async def test_a_tenant_cannot_give_itself_an_address(doors: Doorstep) -> None:
+    """An address of anybody's domain would be that domain's mail: only an operator allots one."""
+    token = await manager(doors)
+    for name in ("ceo@other.example", "Boss <ceo@other.example>", "me@acme.example"):
+        reply = await doors.call("POST", "/v1/identities", {"name": name}, token=token)
+        assert (reply.status, *reply.error) == (403, "forbidden", "name")
+    allotted = await doors.operate("POST", "/v1/identities", {"name": "shop@isv.example", "tenant": "acme"})
+    assert allotted.status == 201, allotted.text
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -287,7 +297,25 @@ async def test_operators_see_pools_cells_plan_and_doctor(doors: Doorstep) -> Non
         ("GET", "/v1/streams?limit=0", None, 422, "invalid_field", "limit"),
         ("GET", "/v1/streams?colour=red", None, 422, "invalid_field", "colour"),
         ("GET", "/v1/pools?cursor=%F0%9F", None, 422, "invalid_field", "cursor"),
-        ("GET", "/v1/tenants?cursor=!!", None, 422, "invalid_field", None),
+        ("GET", "/v1/tenants?cursor=!!", None, 422, "invalid_field", "cursor"),
+        ("GET", "/v1/messages?tenant=acme&cursor=%00", None, 422, "invalid_field", "cursor"),
+        ("GET", "/v1/plan?colour=red", None, 422, "invalid_field", "colour"),
+        ("GET", "/v1/doctor?%F0%9F%92%A9=1", None, 422, "invalid_field", "\\U0001f4a9"),
+        ("GET", f"/v1/messages/msg_{'0' * 32}?x=1", None, 422, "invalid_field", "x"),
+        ("POST", "/v1/tenants?dry=1", {"name": "dry"}, 422, "invalid_field", "dry"),
+        ("POST", "/v1/pauses", {"scope": "str_x", "reason": "x"}, 422, "invalid_field", "scope"),
+        ("POST", "/v1/pauses", {"scope": "str_x", "reason": "a\0b"}, 422, "invalid_field", "reason"),
+        ("POST", "/v1/pauses", {"scope": "str_x", "reason": " "}, 422, "invalid_field", "reason"),
+        (
+            "POST",
+            "/v1/streams",
+            {"name": "x", "class": "marketing", "tenant": "acme", "is_default": "yes"},
+            422,
+            "invalid_field",
+            "is_default",
+        ),
+        ("POST", "/v1/tenants", b"null", 422, "invalid_field", "body"),
+        ("POST", "/v1/tenants", b"", 422, "invalid_field", "body"),
         ("GET", "/v1/streams/transactional", None, 422, "invalid_field", "tenant"),
     ],
 )

@@ -110,6 +110,12 @@ async def test_an_unverified_identity_cannot_send(doors: Doorstep) -> None:
     assert (reply.status, *reply.error) == (422, "identity_unverified", "from")
 
 
+async def test_a_query_is_not_passed_over(doors: Doorstep) -> None:
+    """What would be ignored is refused, so that nobody believes that it counted."""
+    reply = await doors.call("POST", "/v1/messages?dry_run=1", letter(doors.acme))
+    assert (reply.status, *reply.error) == (422, "invalid_field", "query")
+
+
 @pytest.mark.parametrize("announced", [True, False])
 async def test_an_oversize_body_is_refused_before_it_is_read_whole(doors: Doorstep, announced: bool) -> None:
     """A body over the limit is refused, whether its length is announced or only turns out."""

@@ -169,6 +169,7 @@ def field_refusal(kind: str, loc: Sequence[int | str], words: str) -> Refusal:
         case "missing":
             return Refusal(RefusalCode.INVALID_FIELD, f"Give the field {field}.", field)
         case _:
+            words = words.removeprefix("Value error, ")
             return Refusal(RefusalCode.INVALID_FIELD, f"Correct {field}: {words[:1].lower()}{words[1:]}.", field)
 
 

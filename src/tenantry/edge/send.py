@@ -10,7 +10,7 @@ import json
 
 from starlette.types import Receive, Scope, Send
 
-from tenantry.core.message import Accepted, Refusal
+from tenantry.core.message import Accepted, Refusal, RefusalCode
 from tenantry.core.tenant import Key
 from tenantry.edge import errors
 from tenantry.edge.asgi import answer, header, read_body
@@ -22,6 +22,7 @@ from tenantry.ports import StoreBusy, StoreRejected
 
 PATH = "/v1/messages"
 REQUEST_ID = b"x-request-id"
+_NO_QUERY = Refusal(RefusalCode.INVALID_FIELD, "Remove the query: all of a message stands in the body.", "query")
 _REPLAYED = ((b"idempotent-replayed", b"true"),)
 
 
@@ -47,6 +48,8 @@ class SendDoor:
             return key
         if refused := barred_from_sending(key):
             return refused
+        if scope["query_string"]:
+            return _NO_QUERY
         body = await read_body(scope, receive, self._doors.max_body_bytes)
         if body is None:
             return errors.too_large(self._doors.max_body_bytes)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from tenantry.core.ids import PauseId, VerdictId
 from tenantry.core.message import Refusal, RefusalCode
@@ -18,7 +19,23 @@ from tenantry.flow.guard import end_pause, open_pause
 
 router = APIRouter(prefix="/v1")
 
-Reason = Annotated[str, Field(min_length=1, max_length=1000)]
+NOT_A_SCOPE = Refusal(
+    RefusalCode.INVALID_FIELD,
+    "Give the id of what to stop: a stream (str_…), tenant (ten_…), pool (pool_…) or cell (cell_…).",
+    "scope",
+)
+
+
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def _readable(reason: str) -> str:
+    if _CONTROL.search(reason) or not reason.strip():
+        raise ValueError("write words without control characters")
+    return reason
+
+
+Reason = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_readable)]
 
 
 class PauseIn(BaseModel):
@@ -52,8 +69,8 @@ async def make_pause(caller: Operator, wanted: PauseIn) -> PauseOut:
     """Stop a stream, tenant, pool or cell; returns once nothing is claimed for it any more."""
     try:
         scope = scope_of(wanted.scope)
-    except ValueError as error:
-        raise RefusedError(Refusal(RefusalCode.INVALID_FIELD, f"{error}.", "scope")) from None
+    except ValueError:
+        raise RefusedError(NOT_A_SCOPE) from None
     doors = caller.doors
     return PauseOut.of(granted(await open_pause(doors.store, doors.clock, scope, Author.OPERATOR, wanted.reason)))
 

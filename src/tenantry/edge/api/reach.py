@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol, TypeVar
 
 from fastapi import Depends, Request
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
 from tenantry.core.ids import Id
@@ -133,11 +134,20 @@ def allowed(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
         key = await keyring.bearer(request.headers.get("authorization", "").encode("latin-1"))
         if isinstance(key, Refusal):
             raise RefusedError(key)
-        if refused := lacks(key, scope):
+        if refused := lacks(key, scope) or _unasked(request):
             raise RefusedError(refused)
         return Caller(request.app.state.doors, key)
 
     return caller
+
+
+def _unasked(request: Request) -> Refusal | None:
+    """Refuse the query of a route that takes none; where there is one, its shape refuses what it does not know."""
+    route: APIRoute = request.scope["route"]
+    if not request.query_params or route.dependant.query_params:
+        return None
+    name = ascii(next(iter(request.query_params))[:80])[1:-1]
+    return Refusal(RefusalCode.INVALID_FIELD, f"Remove the unknown field {name}.", name)
 
 
 Reader = Annotated[Caller, Depends(allowed(Scope.READ))]

@@ -83,7 +83,9 @@ def _add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(StoreRejected)
     async def unkeepable(request: Request, error: StoreRejected) -> Response:
-        return _response(request, Refusal(RefusalCode.INVALID_FIELD, str(error)))
+        # The one parameter of a list that the store itself reads.
+        field = "cursor" if "cursor" in request.query_params else None
+        return _response(request, Refusal(RefusalCode.INVALID_FIELD, str(error), field))
 
     @app.exception_handler(StoreConflict)
     async def conflict(request: Request, error: StoreConflict) -> Response:

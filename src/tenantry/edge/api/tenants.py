@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from tenantry.core.ids import IdentityId, StreamId
 from tenantry.core.message import Refusal, RefusalCode
@@ -54,7 +54,7 @@ class StreamIn(BaseModel):
     tenant: str | None = None
     pool: str = "shared"
     policy: str = "standard"
-    is_default: bool = False
+    is_default: StrictBool = False
 
 
 class IdentityIn(BaseModel):
@@ -141,9 +141,17 @@ async def show_reputation(caller: Reader, stream: str, query: Annotated[TenantQu
     return ReputationOut.of(held, found(await store.reputation(held.id)))
 
 
+# Whose domain it is of cannot be told by the tenant's word, and SES may count the address as verified with its domain.
+_ADDRESS_OF_A_TENANT = Refusal(
+    RefusalCode.FORBIDDEN, "Ask the operator: single addresses are allotted, a tenant's own key adds domains.", "name"
+)
+
+
 @router.post("/identities", status_code=201)
 async def make_identity(caller: Changer, wanted: IdentityIn) -> IdentityOut:
     """Make an identity; the answer has the DNS records to publish."""
+    if "@" in wanted.name and not caller.is_operator:
+        raise RefusedError(_ADDRESS_OF_A_TENANT)
     tenant = await caller.tenant(wanted.tenant)
     return _shown(granted(await add_identity(caller.doors.store, tenant, NewIdentity(wanted.name, wanted.dkim))))
 
