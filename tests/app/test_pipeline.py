@@ -224,3 +224,19 @@ async def test_a_stop_while_the_store_is_busy_loses_nothing(desk: Desk) -> None:
             await asyncio.gather(settling, return_exceptions=True)
         await pipeline.drain()
     assert await counting(desk, member, "handed", 5)()
+
+
+async def test_a_stop_in_the_middle_of_a_turn_leaves_no_claim_open(desk: Desk) -> None:
+    """Whenever the loops are cancelled, what a turn took and nobody began to send waits again, no attempt burned."""
+    member = await worlds.member(desk.store)
+    await worlds.accepted(desk.store, member, 3)
+    async with ses(takes_mail) as (adapter, server):
+        for step in range(12):
+            pipeline = pipeline_of(desk, adapter, flow=Flow(claim_ahead_seconds=0.0))  # so that no turn is sent
+            turn = asyncio.create_task(pipeline.claim_round())
+            await asyncio.sleep(step * 0.001)
+            turn.cancel()
+            await asyncio.gather(turn, return_exceptions=True)
+            assert await counting(desk, member, "waiting", 3)(), f"cancelled after {step} ms"
+        assert server.requests == []
+    assert [one.number for one in (await claim(desk.store, desk.cell, 10)).claims] == [1, 1, 1]

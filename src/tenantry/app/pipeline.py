@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -18,7 +19,7 @@ from tenantry.core.claim import Claim
 from tenantry.core.ids import CellId
 from tenantry.core.outcome import Outcome, Unknown
 from tenantry.core.turn import Ending
-from tenantry.flow.dispatch import claim, hand_back, settle
+from tenantry.flow.dispatch import Claimed, claim, hand_back, settle
 from tenantry.ports import Clock, Ses, Settled, Store, StoreBusy
 
 T = TypeVar("T")
@@ -59,12 +60,7 @@ class Pipeline:
             self._room.clear()
             await self._room.wait()
             return
-        began = self._clock.monotonic()
-        claimed = await claim(self._store, self._cell, room)
-        if claimed.claims and self._clock.monotonic() - began > self._flow.claim_ahead_seconds:
-            await self._persist(partial(hand_back, self._store, [one.attempt_id for one in claimed.claims]))
-            self._log.warning("claims came too late and went back", claims=len(claimed.claims))
-            return
+        claimed = await self._take(room)
         for one in claimed.claims:
             task = asyncio.create_task(self._send(one))
             self._sending.add(task)
@@ -75,6 +71,28 @@ class Pipeline:
             await self._clock.sleep(self._flow.turn_poll_seconds)
         elif not claimed.claims:
             await self.mail.wait(IDLE_SECONDS)
+
+    async def _take(self, room: int) -> Claimed:
+        """Take a turn; a stop in the middle of it waits for its end and gives back what nobody began to send."""
+        turn = asyncio.create_task(self._turn(room))
+        try:
+            return await asyncio.shield(turn)
+        except asyncio.CancelledError:
+            await asyncio.wait([turn])
+            if turn.exception() is None:
+                with suppress(StoreBusy):  # unknown, then, at the next start
+                    await hand_back(self._store, [one.attempt_id for one in turn.result().claims])
+            raise
+
+    async def _turn(self, room: int) -> Claimed:
+        """Claim; what took too long goes back, since a pause may have been acknowledged meanwhile."""
+        began = self._clock.monotonic()
+        claimed = await claim(self._store, self._cell, room)
+        if not claimed.claims or self._clock.monotonic() - began <= self._flow.claim_ahead_seconds:
+            return claimed
+        await self._persist(partial(hand_back, self._store, [one.attempt_id for one in claimed.claims]))
+        self._log.warning("claims came too late and went back", claims=len(claimed.claims))
+        return Claimed((), claimed.ending)
 
     async def _send(self, one: Claim) -> None:
         self._finished.put_nowait(await self._ses.send(one))
