@@ -9,10 +9,11 @@ from sqlalchemy import text
 
 from tenantry.core.ids import MessageId, PauseId, StreamId, VerdictId
 from tenantry.core.outcome import Handed, Outcome, Refused, Retry, Unknown
+from tenantry.core.tenant import DkimMode, NewIdentity
 from tenantry.flow.dispatch import claim, settle
 from tenantry.flow.guard import act
 from tenantry.flow.ingest import ingest
-from tenantry.ports import MessageFilter
+from tenantry.ports import MessageFilter, StoreConflict
 from tenantry.store.bootstrap import ensure_partitions
 from tests import worlds
 from tests.conformance.conftest import Ground
@@ -75,6 +76,21 @@ async def test_a_foreign_id_answers_exactly_like_a_random_one(ground: Ground) ->
     assert not await mine.revoke_key(theirs.key_id)
     assert (await mine.messages(MessageFilter(), None, 50)).items == []
     assert await mine.pauses(open_only=False) == []
+
+
+@pytest.mark.parametrize("name", ["sub.other.example", "a.b.other.example", "ceo@other.example", "example"])
+async def test_nobody_takes_a_name_in_or_around_anothers_domain(ground: Ground, name: str) -> None:
+    """A sub-domain, an address or a parent of what another tenant holds is refused, unless the operator allots it."""
+    ours = await worlds.member(ground.store)
+    await worlds.member(ground.store, "other")
+    mine = ground.store.of(ours.tenant_id)
+    with pytest.raises(StoreConflict):
+        await mine.add_identity(NewIdentity(name, DkimMode.EASY))
+    assert await mine.identity(name) is None
+    await mine.add_identity(NewIdentity("sub.acme.example", DkimMode.EASY))
+    await mine.add_identity(NewIdentity("another.example", DkimMode.EASY))
+    await mine.add_identity(NewIdentity(name, DkimMode.EASY, allotted=True))
+    assert await mine.identity(name) is not None
 
 
 async def test_pages_are_whole_and_newest_first(ground: Ground) -> None:

@@ -165,10 +165,14 @@ class NewStream:
 
 @dataclass(frozen=True, slots=True)
 class NewIdentity:
-    """An identity as asked for: a domain or an address, lower case, in ASCII form."""
+    """An identity as asked for: a domain or an address, lower case, in ASCII form.
+
+    allotted: the operator means it to lie in, or around, a domain that another tenant holds.
+    """
 
     name: str
     dkim: DkimMode = DkimMode.BYODKIM
+    allotted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

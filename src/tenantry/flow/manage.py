@@ -174,7 +174,7 @@ def identity_as_kept(wanted: NewIdentity) -> NewIdentity | Refusal:
         return Refusal(RefusalCode.INVALID_FIELD, str(error), "name")
     if mailbox.display:
         return Refusal(RefusalCode.INVALID_FIELD, "Give the address alone, without a display name.", "name")
-    return NewIdentity(mailbox.address.lower(), DkimMode.EASY)
+    return replace(wanted, name=mailbox.address.lower(), dkim=DkimMode.EASY)
 
 
 def scopes_flaw(tenant_id: TenantId | None, scopes: frozenset[Scope]) -> Refusal | None:

@@ -25,7 +25,7 @@ from tenantry.core.tenant import (
     Stream,
     Tenant,
 )
-from tenantry.ports import MessageFilter, Page, StoreRejected
+from tenantry.ports import MessageFilter, Page, StoreConflict, StoreRejected
 from tenantry.store import tables as t
 from tenantry.store.opening import Opened, Opener, first, rows, unique
 from tenantry.store.reading import message_page, message_view, reputation_view, stream_waits
@@ -212,6 +212,22 @@ class TenantScope:
             )
         )
 
+    async def _refuse_overlap(self, step: Opened, name: str) -> None:
+        """Raise StoreConflict when another tenant holds a domain around this name, or a name inside it."""
+        domain = name.rpartition("@")[2]
+        labels = domain.split(".")
+        around = [".".join(labels[place:]) for place in range(len(labels) - 1)]
+        inside = t.identity.c.name.endswith(f".{name}", autoescape=True) | t.identity.c.name.endswith(
+            f"@{name}", autoescape=True
+        )
+        theirs = select(t.identity.c.id).where(
+            t.identity.c.tenant_id != self._id, t.identity.c.name.in_(around) | inside
+        )
+        if await first(step.conn, theirs) is not None:
+            raise StoreConflict(
+                f"The identity {name!r} is held already: it lies in, or around, what another tenant holds."
+            )
+
     async def add_identity(self, wanted: NewIdentity) -> Identity:
         byo = wanted.dkim is DkimMode.BYODKIM
         private, public = await asyncio.to_thread(self._store.vault.new_dkim_pair) if byo else ("", "")
@@ -228,6 +244,8 @@ class TenantScope:
                 selector=SELECTOR if byo else "",
                 public_key=public,
             )
+            if not wanted.allotted:
+                await self._refuse_overlap(step, wanted.name)
             with unique(f"The identity {wanted.name!r} is held already."):
                 await step.conn.execute(
                     insert(t.identity).values(

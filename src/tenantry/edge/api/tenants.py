@@ -72,7 +72,7 @@ class IdentityIn(BaseModel):
 @router.post("/tenants", status_code=201)
 async def make_tenant(caller: Operator, wanted: TenantIn) -> MadeTenantOut:
     """Make a tenant with both streams, and the identity when a domain is given."""
-    domain = NewIdentity(wanted.domain, wanted.dkim) if wanted.domain is not None else None
+    domain = NewIdentity(wanted.domain, wanted.dkim, allotted=True) if wanted.domain is not None else None
     made = granted(
         await add_tenant(caller.doors.store, caller.key.id, NewTenant(wanted.name, wanted.labels), domain, wanted.pool)
     )
@@ -153,7 +153,8 @@ async def make_identity(caller: Changer, wanted: IdentityIn) -> IdentityOut:
     if "@" in wanted.name and not caller.is_operator:
         raise RefusedError(_ADDRESS_OF_A_TENANT)
     tenant = await caller.tenant(wanted.tenant)
-    return _shown(granted(await add_identity(caller.doors.store, tenant, NewIdentity(wanted.name, wanted.dkim))))
+    asked = NewIdentity(wanted.name, wanted.dkim, allotted=caller.is_operator)
+    return _shown(granted(await add_identity(caller.doors.store, tenant, asked)))
 
 
 @router.get("/identities")
