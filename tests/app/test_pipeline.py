@@ -103,6 +103,17 @@ async def test_one_hanging_send_holds_nobody(desk: Desk) -> None:
         assert await counting(desk, member, "claimed", 1)()
 
 
+async def test_many_hanging_sends_leave_the_rest_of_the_room(desk: Desk) -> None:
+    """Where most calls say nothing, what room is left in flight is still used for the others."""
+    member = await worlds.member(desk.store)
+    await accept(desk.store, [worlds.submission(member, "hang@there.example") for _ in range(14)])
+    async with ses(takes_mail, 60.0) as (adapter, _), running(pipeline_of(desk, adapter, flow=Flow(in_flight=16))):
+        await until(counting(desk, member, "claimed", 14))
+        for total in (5, 10):
+            await worlds.accepted(desk.store, member, 5)
+            await until(counting(desk, member, "handed", total))
+
+
 async def test_a_hanging_send_ends_as_unknown(desk: Desk) -> None:
     """After the deadline the message is unknown, and it is not sent again."""
     member = await worlds.member(desk.store)

@@ -23,6 +23,7 @@ from tenantry.flow.dispatch import Claimed, claim, hand_back, settle
 from tenantry.ports import Clock, Ses, Settled, Store, StoreBusy
 
 T = TypeVar("T")
+ROOM_SECONDS = 0.05  # how long a turn may be put off to become larger
 IDLE_SECONDS = 0.25  # the floor when no bell rings: accept in another process leaves only a wake
 
 
@@ -56,9 +57,7 @@ class Pipeline:
     async def claim_round(self) -> None:
         """Take one turn and start all of it; wait where there is nothing to take."""
         room = self._flow.in_flight - len(self._sending)
-        if room < self._flow.in_flight / 2:  # larger turns cost less a message, and one hanging call holds nobody up
-            self._room.clear()
-            await self._room.wait()
+        if room < self._flow.in_flight / 2 and (await self._more_room() or not room):
             return
         claimed = await self._take(room)
         for one in claimed.claims:
@@ -71,6 +70,15 @@ class Pipeline:
             await self._clock.sleep(self._flow.turn_poll_seconds)
         elif not claimed.claims:
             await self.mail.wait(IDLE_SECONDS)
+
+    async def _more_room(self) -> bool:
+        """Wait for a send to end, since larger turns cost less a message; not for long, since most may be hanging."""
+        self._room.clear()
+        try:
+            async with asyncio.timeout(ROOM_SECONDS):
+                return await self._room.wait()
+        except TimeoutError:
+            return False
 
     async def _take(self, room: int) -> Claimed:
         """Take a turn; a stop in the middle of it waits for its end and gives back what nobody began to send."""
