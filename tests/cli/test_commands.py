@@ -215,8 +215,11 @@ async def test_a_wrong_command_line_has_clicks_code(terminal: Terminal) -> None:
 
 
 async def test_text_of_others_cannot_drive_the_terminal(terminal: Terminal) -> None:
-    """An escape sequence in a subject or reason is shown as a mark, never sent to the terminal."""
-    pause = await terminal.ask("pause", "other/transactional", "--reason", "red \x1b[31m alert")
+    """A character that turns the text around is shown as a mark; an escape sequence is refused and never sent back."""
+    pause = await terminal.ask("pause", "other/transactional", "--reason", "red \u202e alert")
     said = await terminal.type("pauses", "other")
     assert pause["id"] in said.out
-    assert "\x1b" not in said.out
+    assert "\u202e" not in said.out
+    refused = await terminal.type("pause", "other/marketing", "--reason", "red \x1b[31m alert")
+    assert refused.code == ExitCode.REFUSED
+    assert "\x1b" not in refused.out + refused.errors

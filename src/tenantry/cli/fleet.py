@@ -80,7 +80,7 @@ def _cell(screen: Screen, cell: Document) -> tuple[str, ...]:
 @asks
 def plan(api: Api) -> Answer:
     """Show the changes that would make SES look as wanted; none once all is in place."""
-    changes = api.every("/v1/plan")
+    changes = api.get("/v1/plan").many("items")
     rows = [
         (c.text("urgency"), c.text("action"), c.text("kind"), c.text("name"), ", ".join(c.texts("differs")))
         for c in changes
