@@ -43,8 +43,10 @@ async def ses(behave: Behaviour, deadline_seconds: float = 5.0) -> AsyncIterator
         limits = Limits(connections=64, deadline_seconds=deadline_seconds)
         credentials = Credentials(new_session(("key", "secret")), clock)
         client = SignedClient(Target(server.url, "us-east-1", "ses"), credentials, clock, limits)
-        yield SesSender(client), server
-        await client.close()
+        try:
+            yield SesSender(client), server
+        finally:
+            await client.close()
 
 
 @asynccontextmanager
