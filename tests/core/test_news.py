@@ -28,7 +28,7 @@ def report(fact: Fact, *recipients: str, counts: bool = False, suppresses: bool 
         kind=fact.name or "",
         fact=fact,
         ses_id="ses-1",
-        digest=f"{fact}/{recipients}/{seconds}/{counts}".encode(),
+        digest=f"{fact}/{recipients}/{seconds}/{counts}/{suppresses}".encode(),
         at=NOON + timedelta(seconds=seconds),
         recipients=recipients,
         tags={},
