@@ -8,40 +8,51 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from uuid import uuid4
 
 from bench.figures import Figure, median
 from bench.world import CONTENT
 from tenantry.wire.sigv4 import Signer
 
 CONNECTIONS = 64
+SIZES = {True: (3, 2_000), False: (5, 6_000)}  # rounds, and calls a round; by whether it is to be quick
 PATH = "/v2/email/outbound-emails"
 
 
 async def figures(kind: str, quick: bool) -> list[Figure]:
     """Interleave rounds of both routes and compare their medians."""
-    rounds, count = (3, 2_000) if quick else (5, 6_000)
+    rounds, count = SIZES[quick]
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.door", kind, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert child.stdout is not None
     assert child.stdin is not None
     told = json.loads(await child.stdout.readline())
-    constant, accepted = [], []
+    constant, accepted, called = [], [], []
     for _ in range(rounds):
         constant.append(await _rate(told["port"], [_plain(told["port"])] * count))
         accepted.append(await _rate(told["port"], _signed(told, count)))
+        called.append(await _rate(told["port"], _signed(told, count, as_sdk=True)))
     child.stdin.close()
     await child.wait()
-    value = median(accepted) / median(constant)
-    detail = f"{median(accepted):,.0f}/s durable, {median(constant):,.0f}/s constant; medians of {rounds} rounds of {count:,}"
-    return [Figure("accept", kind, "SES wire, signed, durable / constant", value, 0.2, True, detail)]
+    rows = (("accept", "SES wire, signed, durable / constant", accepted),
+            ("accept sdk", "the same with an SDK's invocation id, which is remembered / constant", called))  # fmt: skip
+    return [
+        Figure(name, kind, compared, median(rates) / median(constant), 0.2, True, _detail(rates, constant, count))
+        for name, compared, rates in rows
+    ]
+
+
+def _detail(rates: list[float], constant: list[float], count: int) -> str:
+    durable, bare = f"{median(rates):,.0f}/s durable", f"{median(constant):,.0f}/s constant"
+    return f"{durable}, {bare}; medians of {len(rates)} rounds of {count:,}"
 
 
 def _plain(port: int) -> bytes:
     return _request("/constant", port, {}, CONTENT)
 
 
-def _signed(told: dict[str, object], count: int) -> list[bytes]:
+def _signed(told: dict[str, object], count: int, *, as_sdk: bool = False) -> list[bytes]:
     """Sign requests ahead, each with a recipient of its own, so that the client costs little while it is timed."""
     port = told["port"]
     keys: list[list[str]] = told["keys"]  # type: ignore[assignment]
@@ -56,6 +67,8 @@ def _signed(told: dict[str, object], count: int) -> list[bytes]:
             CONTENT,
         )
         headers = signer.headers("POST", PATH, "", f"127.0.0.1:{port}", body, now=now, content_type="application/json")
+        if as_sdk:
+            headers["amz-sdk-invocation-id"] = str(uuid4())
         requests.append(_request(PATH, int(str(port)), headers, body))
     return requests
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import structlog
 
-from tenantry.app.cell import open_cloud
+from tenantry.app.cell import Cloud, open_cloud
 from tenantry.app.clock import SystemClock
 from tenantry.app.worker import Worker
 from tenantry.core.ids import CellId, KeyId, StreamId, TenantId
@@ -60,6 +60,7 @@ class World:
 
     store: Store
     cell: CellId
+    cloud: Cloud
     worker: Worker
     ses_url: str
     tenants: list[Tenant]
@@ -104,14 +105,20 @@ async def database(kind: str) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def world(kind: str, tenants: int, *flags: str, in_flight: int = 128) -> AsyncIterator[World]:
+async def world(
+    kind: str, tenants: int, *flags: str, in_flight: int = 128, feed_wait_seconds: int = 10
+) -> AsyncIterator[World]:
     """Open everything and move the tenants in."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     async with database(kind) as url, local_ses(*flags) as ses_url:
         clock = SystemClock()
         os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
         settings = Settings(
-            aws_endpoint_url=ses_url, in_flight=in_flight, settle_batch_size=256, provision_poll_seconds=1
+            aws_endpoint_url=ses_url,
+            in_flight=in_flight,
+            settle_batch_size=256,
+            provision_poll_seconds=1,
+            feed_wait_seconds=feed_wait_seconds,
         )
         store = await open_store(Opening(url, Vault([Vault.new_key()]), clock.wall))
         await ensure_partitions(store)
@@ -121,7 +128,7 @@ async def world(kind: str, tenants: int, *flags: str, in_flight: int = 128) -> A
         made = [await _tenant(store, f"tenant{number}") for number in range(tenants)]
         await reconcile(store, cloud.control, cell, Course(Pace(clock, 10_000)))
         await worker.account_round()
-        yield World(store, cell, worker, ses_url, made)
+        yield World(store, cell, cloud, worker, ses_url, made)
         await cloud.close()
         await store.close()
 
