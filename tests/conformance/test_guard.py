@@ -208,6 +208,22 @@ async def test_reinstatement_counts_from_zero_on_a_ramp(ground: Ground) -> None:
     assert limits == [0.25, 0.5, 1.0, None]
 
 
+async def test_a_new_stage_does_not_count_the_time_before_it(ground: Ground) -> None:
+    """What a lane gathered at the old limit stays what it was: a stage is no flood at its beginning."""
+    member = await worlds.member(ground.store)
+    async with ground.store.step() as step:
+        await step.conn.execute(text("UPDATE cell SET rate_per_second = 100, tokens = 25"))
+        await step.set_limit(member.marketing, 0.1, 0)
+    ground.advance(60)
+    async with ground.store.step() as step:
+        await step.set_limit(member.marketing, 1.0, 3)
+        began = step.now
+    await worlds.accepted(ground.store, member, 20, stream="marketing")
+    taken = await claimed(ground)
+    async with ground.store.reading() as step:
+        assert taken <= 100 * (step.now - began).total_seconds() + 1
+
+
 async def test_a_relapse_pauses_again(ground: Ground) -> None:
     """On probation new evidence stops the stream again: the old cohort is not needed for it."""
     member = await worlds.member(ground.store)
@@ -216,6 +232,7 @@ async def test_a_relapse_pauses_again(ground: Ground) -> None:
     await end(ground, pause)
     async with ground.store.step() as step:
         await step.set_limit(member.marketing, 1.0, 3)
+    ground.advance(1)
     await mail(ground, member, 40, bad=40)
     ((again,), _) = await act(ground.store, ground.cell)
     assert again.id != pause.id

@@ -152,7 +152,9 @@ def _it_came_back_on_a_ramp(evidence: Evidence) -> Iterator[Check]:
     ramp = [
         send.at for send in evidence.rotten_sends if ended <= send.at < notes.asked_at + STAGE_SECONDS * len(STAGES)
     ]
-    shares = [number / ramp_allows(notes.asked_at, ended, at) for number, at in enumerate(sorted(ramp), 1)]
+    shares = [
+        number / ramp_allows(notes.asked_at, ended, at) for number, at in enumerate(sorted(ramp))
+    ]  # the last may overdraw
     tightest = max(shares, default=0.0)
     row = next(row for row in evidence.end.rows if row.id == notes.rotten_stream)
     yield Check(

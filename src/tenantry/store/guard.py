@@ -206,6 +206,8 @@ class GuardQueries(Queries):
             now=self.now,
             id=stream_id,
         )
+        # what gathered since the lane's last mail did so at the old limit: it must not count at the new one
+        await self.run("UPDATE lane SET tokens_at = :now WHERE stream_id = :id", now=self.now, id=stream_id)
 
     async def ramping(self, cell: CellId) -> Sequence[tuple[Stream, datetime, int]]:
         """See ports.GuardStep."""
