@@ -291,3 +291,20 @@ async def test_an_id_that_no_store_can_hold_proves_nothing() -> None:
     assert isinstance(found, Unknown)
     found, _ = await outcome(answers(200, json.dumps({"MessageId": "x" * 5_000}).encode()))
     assert isinstance(found, Unknown)
+
+
+async def test_missing_credentials_are_proof_that_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without credentials no byte leaves: the message waits, no attempt burned, and is never held as unknown."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    clock = SystemClock()
+    client = SignedClient(
+        Target("http://127.0.0.1:9", "us-east-1", "ses"), Credentials(boto3.Session(), clock), clock, Limits()
+    )
+    found = await SesSender(client).send(CLAIM)
+    assert isinstance(found, Retry)
+    assert not found.burned
+    assert "AWS_ACCESS_KEY_ID" in found.reason

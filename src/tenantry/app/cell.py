@@ -12,14 +12,14 @@ from tenantry.aws.send import SesSender
 from tenantry.aws.session import Credentials, new_session
 from tenantry.aws.signed import Limits, SignedClient, Target
 from tenantry.ports import Clock
-from tenantry.settings import Settings
+from tenantry.settings import Cloud, Settings
 from tenantry.store.store import Store
 
 LOCAL_KEYS = ("local", "local")  # the local SES takes any key
 
 
 @dataclass(frozen=True, slots=True)
-class Cloud:
+class Adapters:
     """A cell's adapters."""
 
     ses: SesSender
@@ -33,9 +33,9 @@ class Cloud:
             await client.close()
 
 
-def open_cloud(settings: Settings, store: Store, clock: Clock, endpoint_url: str | None) -> Cloud:
+def open_cloud(settings: Settings, store: Store, clock: Clock, endpoint_url: str | None) -> Adapters:
     """Wire a cell: to this endpoint when there is one (a local SES), else to Amazon's of the Region."""
-    session = new_session(LOCAL_KEYS if settings.starts_local_ses else None)
+    session = new_session(LOCAL_KEYS if settings.cloud is Cloud.LOCAL else None)  # a local SES never sees real keys
     credentials = Credentials(session, clock)
     limits = Limits(settings.in_flight, settings.idle_connection_seconds, settings.send_deadline_seconds)
     region = settings.region
@@ -48,4 +48,4 @@ def open_cloud(settings: Settings, store: Store, clock: Clock, endpoint_url: str
     place = Place(settings.account_id, region, settings.topic_arn)
     control = BotoControl(control_client(session, region, endpoint_url), place, store.vault.unseal)
     structlog.get_logger(cell=settings.cell_name).info("cell wired", ses=ses_url, queue=queue_url)
-    return Cloud(SesSender(sender), control, SqsFeed(queue, queue_url, settings.feed_wait_seconds), (sender, queue))
+    return Adapters(SesSender(sender), control, SqsFeed(queue, queue_url, settings.feed_wait_seconds), (sender, queue))

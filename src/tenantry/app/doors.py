@@ -78,6 +78,7 @@ def make_server(settings: Settings, store: Store, clock: Clock, batcher: Batcher
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # nobody's word for whose request it is
         timeout_graceful_shutdown=5,
     )
     return DoorServer(config)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from tenantry.app.cell import Cloud
+from tenantry.app.cell import Adapters
 from tenantry.app.ingest import READERS, FeedReader
 from tenantry.app.loop import Backoff, Kick, forever
 from tenantry.app.pipeline import Flow, Pipeline
@@ -35,7 +35,7 @@ class Bells:
 class Worker:
     """Everything that one cell needs done."""
 
-    def __init__(self, settings: Settings, store: Store, clock: Clock, cell: CellId, cloud: Cloud) -> None:
+    def __init__(self, settings: Settings, store: Store, clock: Clock, cell: CellId, cloud: Adapters) -> None:
         """Wire the loops; run starts them."""
         self._settings = settings
         self._store = store

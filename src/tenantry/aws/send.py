@@ -11,6 +11,7 @@ from json.encoder import encode_basestring_ascii as quoted
 
 import aiohttp
 
+from tenantry.aws.session import NoCredentialsError
 from tenantry.aws.signed import Answer, SignedClient
 from tenantry.core.claim import ATTEMPT_TAG, MESSAGE_TAG, Claim, ses_name
 from tenantry.core.ids import AttemptId
@@ -58,6 +59,8 @@ class SesSender:
             answer = await self._client.post(PATH, request_body(claim), "application/json")
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Retry(claim.attempt_id, f"no connection to SES: {error}"[:WORDS_MOST], burned=False)
+        except NoCredentialsError as error:
+            return Retry(claim.attempt_id, str(error)[:WORDS_MOST], burned=False)
         except Exception as error:  # whatever it is, the request may have reached SES
             return Unknown(claim.attempt_id, f"{type(error).__name__}: {error}"[:WORDS_MOST])
         return outcome_of(claim.attempt_id, answer)

@@ -6,6 +6,7 @@ import asyncio
 
 import boto3
 from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import BotoCoreError
 
 from tenantry.ports import Clock
 
@@ -19,6 +20,10 @@ def new_session(keys: tuple[str, str] | None = None) -> boto3.Session:
     return boto3.Session(aws_access_key_id=keys[0], aws_secret_access_key=keys[1])
 
 
+class NoCredentialsError(Exception):
+    """No credentials are to be had now, so no call can have been made; the words say what to do."""
+
+
 class Credentials:
     """The credentials of a session, looked up outside the loop's thread."""
 
@@ -30,7 +35,7 @@ class Credentials:
         self._until = float("-inf")
 
     async def get(self) -> ReadOnlyCredentials:
-        """Return fresh credentials, or raise RuntimeError when the chain finds none."""
+        """Return fresh credentials, or raise NoCredentialsError."""
         now = self._clock.monotonic()
         if self._kept is None or now >= self._until:
             found = await asyncio.to_thread(self._find)
@@ -40,9 +45,12 @@ class Credentials:
         return self._kept
 
     def _find(self) -> ReadOnlyCredentials:
-        found = self._session.get_credentials()
-        if found is None:
-            raise RuntimeError(
-                "AWS credentials are missing: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give a role."
-            )
-        return found.get_frozen_credentials()
+        try:
+            found = self._session.get_credentials()
+            if found is not None:
+                return found.get_frozen_credentials()
+        except BotoCoreError as error:
+            raise NoCredentialsError(f"AWS credentials cannot be had: {error}") from error
+        raise NoCredentialsError(
+            "AWS credentials are missing: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give a role."
+        )

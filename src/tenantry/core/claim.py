@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from tenantry.core.ids import AttemptId, MessageId, StreamId, TenantId
 
@@ -17,14 +16,6 @@ ATTEMPT_TAG = "tenantry-attempt"
 def ses_name(stream_id: StreamId) -> str:
     """Name a stream's SES tenant and configuration set; derived from the id, so a rename changes nothing in SES."""
     return NAME_PREFIX + stream_id.rpartition("_")[2]
-
-
-def stream_named(name: str) -> StreamId | None:
-    """Read the stream back from its name in SES, or None when the name is not ours."""
-    try:
-        return StreamId.of(UUID(name.removeprefix(NAME_PREFIX))) if name.startswith(NAME_PREFIX) else None
-    except ValueError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 
 from tenantry.core.event import NewFact, RecipientRow, Report
 from tenantry.core.ids import CellId, MessageId, StreamId, TenantId
@@ -15,6 +16,7 @@ from tenantry.store import tables
 from tenantry.store.seam import relation
 from tenantry.store.settle import SettleQueries
 
+EVENTS_AT_EVERY = timedelta(seconds=1)
 LOCKED = {"postgresql": " FOR UPDATE OF r", "sqlite": ""}  # SQLite's writer is alone anyway
 
 
@@ -99,6 +101,8 @@ class IngestQueries(SettleQueries):
 
     async def hand(self, handed: Sequence[tuple[Owner, str]]) -> None:
         """See ports.IngestStep."""
+        if not handed:
+            return
         attempts = sorted(
             (owner.attempt_id, owner.message_id, ses_id) for owner, ses_id in handed if owner.attempt_id is not None
         )
@@ -179,4 +183,9 @@ class IngestQueries(SettleQueries):
 
     async def saw_events(self, cell: CellId) -> None:
         """See ports.IngestStep."""
-        await self.run("UPDATE cell SET events_at = :now WHERE id = :cell", now=self.now, cell=cell)
+        await self.run(
+            "UPDATE cell SET events_at = :now WHERE id = :cell AND (events_at IS NULL OR events_at < :before)",
+            now=self.now,
+            cell=cell,
+            before=self.now - EVENTS_AT_EVERY,  # turns lock this row: it is not written at every batch
+        )
