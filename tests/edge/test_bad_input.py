@@ -243,19 +243,31 @@ class CutOnce:
 
     def __init__(self, port: int) -> None:
         self.port, self.calls = port, 0
+        self.lines: set[asyncio.Task[None]] = set()
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         self.calls += 1
+        line = asyncio.current_task()
+        assert line is not None
+        self.lines.add(line)
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.port)
         up = asyncio.create_task(self._pass(reader, inner_writer))
-        if self.calls == 1:
-            await inner_reader.readuntil(b"\r\n\r\n")  # the answer is there: the message was committed
-        else:
-            await self._pass(inner_reader, writer)
-        up.cancel()
-        inner_writer.close()
-        writer.close()
+        try:
+            if self.calls == 1:
+                await inner_reader.readuntil(b"\r\n\r\n")  # the answer is there: the message was committed
+            else:
+                await self._pass(inner_reader, writer)
+        finally:
+            up.cancel()
+            inner_writer.close()
+            writer.close()
+
+    async def close(self) -> None:
+        """End every line that is still open: an SDK keeps its connection for the next call."""
+        for line in self.lines:
+            line.cancel()
+        await asyncio.gather(*self.lines, return_exceptions=True)
 
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(65_536):
@@ -272,8 +284,11 @@ async def test_an_sdk_that_tries_again_after_a_cut_line_sends_once(doors: Doorst
     through = Doorstep(
         f"http://127.0.0.1:{port}", doors.store, doors.clock, doors.http, doors.operator, doors.acme, doors.other
     )
-    answer = await through.send(through.ses(attempts=3))
+    client = through.ses(attempts=3)
+    answer = await through.send(client)
+    client.close()
     server.close()
+    await cut.close()
     assert cut.calls == 2
     assert answer["ResponseMetadata"]["RetryAttempts"] == 1
     made = {row[0] for row in (await doors.rows())["message"]} - before
