@@ -12,6 +12,7 @@ from bench.world import world
 from tenantry.app.batch import Batcher
 from tenantry.app.clock import SystemClock
 from tenantry.app.doors import listen, make_server
+from tenantry.app.loop import settle_heap
 from tenantry.settings import Settings
 
 CONSTANT = b'{"MessageId":"constant"}'
@@ -38,6 +39,7 @@ async def main(kind: str) -> None:
         door = listen("127.0.0.1", 0)
         serving = asyncio.create_task(server.serve(sockets=[door]))
         await server.up.wait()
+        settle_heap()
         keys = [(one.key_id, one.secret, one.domain) for one in made.tenants]
         print(json.dumps({"port": door.getsockname()[1], "keys": keys}), flush=True)
         await asyncio.to_thread(sys.stdin.read)

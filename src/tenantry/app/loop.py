@@ -1,8 +1,9 @@
-"""Owns how a loop lives: it runs its round again and again, logs what was done, and backs off when a round fails."""
+"""Owns how a loop lives: its process made ready, its rounds run and logged, and a rest when one fails."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,16 @@ from tenantry.ports import Clock, FeedUnavailable, StoreBusy
 
 BACKOFF_MOST_SECONDS = 60.0
 EXPECTED = (StoreBusy, FeedUnavailable)  # the world's fault: no traceback is of use
+
+
+def settle_heap() -> None:
+    """Set what start-up made aside from garbage collection, for good, and collect less often; call it once, before the work.
+
+    Walking the libraries' objects again and again costs a fifth of a dispatched message. Cycles still go: later.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 @dataclass(slots=True)

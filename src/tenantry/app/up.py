@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import os
 import signal
@@ -22,6 +21,7 @@ from tenantry.app.cell import open_cloud
 from tenantry.app.clock import SystemClock
 from tenantry.app.doors import DoorServer, listen, make_server
 from tenantry.app.logs import set_up_logs
+from tenantry.app.loop import settle_heap
 from tenantry.app.worker import Worker
 from tenantry.core.ids import KeyId
 from tenantry.core.tenant import Scope
@@ -88,8 +88,7 @@ async def _serve(worker: Worker, server: DoorServer, door: socket.socket, ready:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    gc.freeze()  # what start-up made stays; walking it again and again cost a fifth of a dispatched message
-    gc.set_threshold(100_000, 20, 50)
+    settle_heap()
     doors = asyncio.create_task(server.serve(sockets=[door]), name="doors")
     work = asyncio.create_task(worker.run(), name="worker")
     await server.up.wait()
