@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.schema import SchemaItem
 
 import tenantry.store
-from tenantry.store import tables
+from tenantry.store import tables, tables_run
 from tenantry.store.migrate import migrate
 from tenantry.store.partitions import TABLES
 from tests import worlds
@@ -36,6 +36,7 @@ async def test_the_migrations_lead_to_the_model(ground: Ground) -> None:
     async with ground.store.step() as step:
         assert await step.conn.scalar(text("SELECT version_num FROM alembic_version")) == HEAD
         assert await step.conn.run_sync(_differences) == []
+        assert tables_run.metadata is tables.metadata
 
 
 async def test_migrating_again_changes_nothing(ground: Ground) -> None:

@@ -73,6 +73,10 @@ cell = Table(
     Column("backoff", Float, nullable=False),  # AIMD: the fraction of the granted rate in use
     Column("shares", Text, nullable=False),  # JSON: virtual times of the fair queue
     Column("events_at", Instant),
+    Column("breaker_failures", Integer, nullable=False, server_default=text("0")),  # unknown outcomes in a row
+    Column("breaker_opened_at", Instant),
+    Column("breaker_probed_at", Instant),
+    Column("recovering_since", Instant),  # a restored database was noticed then, and nobody has ended it yet
 )
 
 pool = Table(
@@ -94,6 +98,7 @@ tenant = Table(
     Column("account", Text, nullable=False, unique=True),
     Column("labels", Text, nullable=False),
     Column("revision", BigInteger, nullable=False),  # rises with every change that accept must see
+    Column("retention_days", Integer),  # of settled mail; none: the setting's
     Column("created_at", Instant, nullable=False),
 )
 
@@ -115,6 +120,7 @@ stream = Table(
     Column("stage_handed", BigInteger, nullable=False),  # handed when the stage began
     Column("cohort", Integer, nullable=False),
     Column("handed", BigInteger, nullable=False),  # recipients of this cohort so far: the next ordinal
+    Column("on_unknown", Text, nullable=False, server_default="resend"),  # or hold
     Column("created_at", Instant, nullable=False),
     UniqueConstraint("tenant_id", "name"),
 )
@@ -303,6 +309,7 @@ attempt = Table(
     _id("stream_id", StreamId),
     _id("tenant_id", TenantId),
     _id("pool_id", PoolId),
+    Column("worker_id", BigInteger),
     Column("number", Integer, nullable=False),
     Column("cost", Integer, nullable=False),
     Column("claimed_at", Instant, nullable=False),
