@@ -21,19 +21,18 @@ from tenantry.flow.dispatch import claim
 from tenantry.ports import Clock, MessageFilter, Ses
 from tests import worlds
 from tests.app.conftest import Desk
-from tests.aws.liar import Behaviour, Liar, lying
+from tests.aws.liar import Behaviour, Liar, Line, handed, lying
 
-GOOD = b'HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{"MessageId":"ses-id"}'
+GOOD = handed("ses-id")
 
 
-async def takes_mail(server: Liar, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def takes_mail(line: Line) -> None:
     """Answer every send at once, but for mail to hang@there.example: say nothing to that."""
     while True:
-        await server.read(reader)
-        if b"hang@" in server.requests[-1][1]:
-            await asyncio.Event().wait()
-        writer.write(GOOD)
-        await writer.drain()
+        _, body = await line.request()
+        if b"hang@" in body:
+            await line.stay()
+        await line.say(GOOD)
 
 
 @asynccontextmanager

@@ -20,8 +20,7 @@ from tenantry.emulator.options import Options
 from tenantry.emulator.server import wall_clock
 from tenantry.flow.report import Chatter, read_report
 from tenantry.ports import FeedUnavailable, Parcel
-from tests.aws import liar
-from tests.aws.liar import Behaviour, answers, lying
+from tests.aws.liar import Behaviour, answers, lying, says, says_and_ends
 
 KEYS = ("AKIDEXAMPLE", "secret")
 SENDING = {
@@ -135,11 +134,11 @@ async def test_a_queue_that_does_not_exist_is_unavailable(local: Local) -> None:
 @pytest.mark.parametrize(
     "behave",
     [
-        liar.cuts_after_the_body,
-        liar.cuts_in_the_answer,
-        liar.resets,
-        liar.hangs,
-        liar.talks_nonsense,
+        says_and_ends(),
+        says_and_ends(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"Messages":'),
+        says_and_ends(reset=True),
+        says(),
+        says_and_ends(b"220 mail.example ESMTP\r\n\r\n"),
         answers(500, b""),
         answers(403, b'{"__type":"ExpiredToken"}'),
         answers(200, b"not json"),
@@ -156,6 +155,6 @@ async def test_every_failure_is_the_ports(behave: Behaviour) -> None:
 
 async def test_acknowledging_into_a_cut_line_is_the_ports_error() -> None:
     """An acknowledgement that may be lost is said to be lost; the events come again."""
-    async with lying(liar.resets) as server, feed(server.url, f"{server.url}/1/q") as source:
+    async with lying(says_and_ends(reset=True)) as server, feed(server.url, f"{server.url}/1/q") as source:
         with pytest.raises(FeedUnavailable):
             await source.acknowledge([Parcel("{}", "receipt")])
