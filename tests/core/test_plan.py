@@ -14,6 +14,7 @@ from tenantry.core.claim import ses_name
 from tenantry.core.ids import CellId, Id, IdentityId, PauseId, PoolId, StreamId, TenantId
 from tenantry.core.pause import Author, Pause, ScopeId
 from tenantry.core.plan import (
+    DOUBT,
     SENDING,
     Change,
     Resource,
@@ -286,6 +287,17 @@ def test_a_pause_is_fenced_when_no_set_of_its_scope_sends() -> None:
     assert progress(world, [], applied(changes[:1], going).values()).fenced == ()
     assert progress(world, [], applied(changes[:2], going).values()).fenced == (stop.id,)
     assert progress(world, [], []).fenced == (stop.id,)
+
+
+def test_a_set_that_is_being_switched_makes_no_pause_fenced_or_over() -> None:
+    """While a call to switch sending has no answer, nobody knows whether SES sends: neither promise may rest on it."""
+    stop = pause("stream", ONE.id)
+    doubted = {
+        key: replace(one, attributes={**one.attributes, SENDING: DOUBT}) if SENDING in one.attributes else one
+        for key, one in settled(wanted([ONE], [ACME])).items()
+    }
+    assert progress(wanted([ONE], [ACME], pauses=[stop]), [], doubted.values()).fenced == ()
+    assert progress(wanted([ONE], [ACME]), [replace(stop, end_reason="over")], doubted.values()).ended == ()
 
 
 def test_a_pause_is_over_once_ses_sends_again_or_another_one_stops_it() -> None:

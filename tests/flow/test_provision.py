@@ -223,6 +223,27 @@ async def test_a_pause_ends_in_ses_first(world: World) -> None:
     assert world.sends(name)
 
 
+async def test_a_lost_answer_fences_no_pause(world: World) -> None:
+    """SES sends again, but that answer was lost; a pause that holds again meanwhile waits until SES stops once more."""
+    made = await world.tenant()
+    pause = await world.pause("stream", made.streams[0].id)
+    await world.run()
+    async with world.store.step(lock=world.cell) as step:
+        await step.end_pause(pause.id, "appeal granted")
+    world.control.crash_after = len(world.control.calls)
+    with pytest.raises(Crash):
+        await world.run()
+    world.control.crash_after = None
+    assert world.sends(ses_name(made.streams[0].id))
+    await world.pause("stream", made.streams[0].id)
+    async with world.store.step() as step:
+        await step.note_progress(world.cell)
+    assert await world.state(pause) is PauseState.OPENING
+    await world.run()
+    assert await world.state(pause) is PauseState.FENCED
+    assert not world.sends(ses_name(made.streams[0].id))
+
+
 async def test_a_pause_of_what_ses_does_not_know_is_fenced_without_a_call(world: World) -> None:
     """Where there is no set, nothing can be sent; when the set is made it is made off."""
     made = await world.tenant()

@@ -17,6 +17,7 @@ SHARED_SES_POOL = "ses-shared-pool"  # named, since a set without a pool takes a
 EVENT_TYPES = "SEND REJECT BOUNCE COMPLAINT DELIVERY OPEN CLICK RENDERING_FAILURE DELIVERY_DELAY SUBSCRIPTION"
 TAG = "tag:"  # attributes that are tags in SES
 SENDING = "sending_enabled"
+DOUBT = "doubt"  # in place of true or false, while a call that switches sending is under way
 FOR_SENDING = "for_sending"  # observed: whether SES lets an identity send
 SES_WORDS = ("verification", "dkim", "zone", "error")  # what of an identity's observed state people are shown
 
@@ -312,7 +313,7 @@ def progress(wanted: Wanted, ending: Sequence[Pause], mirror: Iterable[Resource]
 
     ending: pauses that somebody ended and that hold until SES sends again. A stream can send once all that a send
     names is there; it can no longer when its set, SES tenant or their association is gone. A pause is fenced once no
-    set of its scope sends; where there is no set, nothing can be sent.
+    set of its scope sends; where there is no set, nothing can be sent; one that is being switched may send.
     """
     seen = _Seen(wanted, mirror)
     opening = [pause for pause in wanted.pauses if pause.fenced_at is None]
@@ -322,7 +323,7 @@ def progress(wanted: Wanted, ending: Sequence[Pause], mirror: Iterable[Resource]
     return Progress(
         provisioned=tuple(one.id for one in wanted.streams if one.provisioned_at is None and seen.can_send(one)),
         lost=tuple(one.id for one in wanted.streams if one.provisioned_at is not None and not seen.is_made(one)),
-        fenced=tuple(pause.id for pause in opening if all(seen.sending(one) != "true" for one in under[pause.id])),
+        fenced=tuple(pause.id for pause in opening if all(seen.is_still(one) for one in under[pause.id])),
         ended=tuple(pause.id for pause in ending if all(seen.may_go_on(one) for one in under[pause.id])),
         identities=tuple(now for one in wanted.identities if (now := seen.as_it_stands(one)) != one),
     )
@@ -346,9 +347,13 @@ class _Seen:
         there = self._there.get((ResourceKind.CONFIGURATION_SET, ses_name(stream.id)))
         return there.attributes.get(SENDING) if there else None
 
+    def is_still(self, stream: Stream) -> bool:
+        """SES sends nothing for it."""
+        return self.sending(stream) in (None, "false")
+
     def may_go_on(self, stream: Stream) -> bool:
         """SES sends for it again, or another pause keeps it stopped."""
-        return self.sending(stream) != "false" or not self._stopped.isdisjoint(scopes(stream))
+        return self.sending(stream) in (None, "true") or not self._stopped.isdisjoint(scopes(stream))
 
     def is_made(self, stream: Stream) -> bool:
         name = ses_name(stream.id)

@@ -6,11 +6,11 @@ Leaves what differs to core.plan and the calls to the control adapter; what it f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from tenantry.core.ids import CellId
-from tenantry.core.plan import FOR_SENDING, Change, Resource, ResourceKind, Urgency, plan
+from tenantry.core.plan import DOUBT, FOR_SENDING, SENDING, Change, Resource, ResourceKind, Urgency, plan
 from tenantry.ports import Clock, Control, ControlBusy, ControlRefused, Store
 
 SURVEY_SECONDS = 0.5  # how long one comparison of everything may be worked from
@@ -189,6 +189,8 @@ def _longest_unseen(course: Course, resources: Sequence[Resource], before: float
 
 async def _apply(store: Store, control: Control, cell: CellId, course: Course, change: Change) -> Refused | None:
     course.pace.spend()
+    if change.there and change.urgency in URGENT:
+        await _doubt(store, cell, change.there)
     try:
         there = await control.apply(change)
     except ControlRefused as error:
@@ -197,6 +199,12 @@ async def _apply(store: Store, control: Control, cell: CellId, course: Course, c
     async with store.step() as step:
         await step.set_mirror(cell, [there] if there else [], [] if there else [change.resource])
     return None
+
+
+async def _doubt(store: Store, cell: CellId, there: Resource) -> None:
+    """Write down that a set may send or not: when no answer comes, no pause is taken for fenced, or over, on old news."""
+    async with store.step() as step:
+        await step.set_mirror(cell, [replace(there, attributes={**there.attributes, SENDING: DOUBT})], [])
 
 
 def _refuse(course: Course, change: Change, words: str) -> Refused:
