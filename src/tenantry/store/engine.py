@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+import aiosqlite
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -44,6 +45,7 @@ class Opening:
     wall: Callable[[], datetime]
     offset: timedelta = field(default_factory=timedelta)
     create: bool = True  # bring the schema up to date first
+    connect: Callable[..., aiosqlite.Connection] | None = None  # to SQLite, for the simulation; none: a thread for each
 
 
 async def open_store(opening: Opening) -> Store:
@@ -57,8 +59,9 @@ async def _open_sqlite(opening: Opening) -> Store:
     lock = _lock_file(path)
     if opening.create:
         await asyncio.to_thread(migrate, f"sqlite:///{path}")
-    writer = _sqlite_engine(path, "BEGIN IMMEDIATE", pool_size=1)
-    reader = _sqlite_engine(path, "BEGIN", pool_size=READERS)
+    connect = {} if opening.connect is None else {"async_creator_fn": opening.connect}
+    writer = _sqlite_engine(path, connect, "BEGIN IMMEDIATE", pool_size=1)
+    reader = _sqlite_engine(path, connect, "BEGIN", pool_size=READERS)
     return Store(writer, reader, SqliteSeam(opening.wall), opening.vault, on_close=lambda: os.close(lock))
 
 
@@ -73,10 +76,12 @@ def _lock_file(path: Path) -> int:
     return handle
 
 
-def _sqlite_engine(path: Path, begin: str, pool_size: int) -> AsyncEngine:
+def _sqlite_engine(
+    path: Path, connect: dict[str, Callable[..., aiosqlite.Connection]], begin: str, pool_size: int
+) -> AsyncEngine:
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{path}",
-        connect_args={"isolation_level": None, "cached_statements": 256},
+        connect_args={"isolation_level": None, "cached_statements": 256, **connect},
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=30,
