@@ -112,6 +112,19 @@ class Settings(BaseSettings):
         default=1.0, gt=0, description="First wait of a loop after an error; doubled up to a minute."
     )
 
+    # what watches it
+    metrics_token: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Whoever reads `/metrics` sends it as a bearer token; none: anybody on loopback, nobody at other doors.",
+    )
+    watch_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Port of a worker's `/metrics`, `/healthz` and `/readyz`; 0: any free one.",
+    )
+
     # logs
     log_level: str = Field(
         default="info", pattern=r"(?i)^(debug|info|warning|error)$", description="Least level that is shown."

@@ -1,4 +1,4 @@
-"""What people are told: why a thing waits or was stopped, and what doctor finds."""
+"""What people are told: why a thing waits or was stopped."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from tenantry.core.explanation import (
     explain_verdict,
     route_pauses,
 )
-from tenantry.core.finding import Level, diagnose
 from tenantry.core.ids import CellId, MessageId, PauseId, PoolId, StreamId, TenantId, VerdictId
 from tenantry.core.message import MessageState
 from tenantry.core.pause import Author, Pause
 from tenantry.core.reading import MessageView, RecipientView, ReputationView, StreamWaits, TimelineEntry, VerdictView
-from tenantry.core.tenant import Cell, Stream, StreamClass
+from tenantry.core.tenant import Stream, StreamClass
 from tests.worlds import NOON
 
 DIGITS = "0" * 32
@@ -212,42 +211,3 @@ def test_a_verdict_says_what_followed() -> None:
     told = explain_verdict(VERDICT, PAUSE)
     assert "from recipient 1 to 100 of cohort 0" in told.sentences[1]
     assert PAUSE.id in told.see
-
-
-CELL = Cell(STREAM.cell_id, "main", "us-east-1", 14.0, 50_000.0, 10.0, True, "HEALTHY", NOON)
-
-
-def test_a_healthy_fleet_has_one_good_finding() -> None:
-    """Doctor always says something."""
-    assert [row.level for row in diagnose({}, [CELL], [], NOON)] == [Level.OK]
-
-
-@pytest.mark.parametrize(
-    ("counts", "cell", "level", "words"),
-    [
-        ({"stranded_lanes": 2}, CELL, Level.ERROR, "2 lanes hold due mail"),
-        ({"unknown_messages": 3}, CELL, Level.WARNING, "3 messages have an unknown outcome"),
-        ({"blind_cells": 1}, CELL, Level.ERROR, "1 cells hand mail over and hear nothing of it"),
-        ({"unfenced_pauses": 1}, CELL, Level.ERROR, "1 pauses are not confirmed by SES"),
-        ({"quarantined_events": 2}, CELL, Level.WARNING, "2 events were put aside"),
-        ({"pending_identities": 2}, CELL, Level.NOTICE, "2 identities are not verified yet"),
-        ({}, replace(CELL, seen_at=NOON - timedelta(minutes=11)), Level.WARNING, "has not been read lately"),
-        ({}, replace(CELL, sending_enabled=False), Level.ERROR, "SES has stopped cell main"),
-        ({}, replace(CELL, enforcement="PROBATION"), Level.ERROR, "under PROBATION"),
-        ({}, replace(CELL, sent_24h=49_000.0), Level.WARNING, "98% of its 24-hour quota"),
-        ({}, replace(CELL, seen_at=None), Level.WARNING, "has not been read lately"),
-    ],
-)
-def test_what_is_wrong_is_found(counts: dict[str, int], cell: Cell, level: Level, words: str) -> None:
-    """Each trouble has a finding of its level that says what to do."""
-    (finding,) = diagnose(counts, [cell], [], NOON)
-    assert finding.level is level
-    assert words in finding.what
-    assert finding.do
-
-
-def test_the_worst_is_shown_first() -> None:
-    """Findings stand in the order of their level."""
-    levels = [row.level for row in diagnose({"pending_identities": 1, "stranded_lanes": 1}, [], [PAUSE], NOON)]
-    assert levels == sorted(levels, key=list(Level).index)
-    assert levels[0] is Level.ERROR

@@ -271,7 +271,8 @@ async def test_operators_see_pools_cells_plan_and_doctor(doors: Doorstep) -> Non
     plan = (await doors.operate("GET", "/v1/plan")).json["items"]
     assert {"create"} == {row["action"] for row in plan}
     findings = (await doors.operate("GET", "/v1/doctor")).json["items"]
-    assert all(set(row) == {"level", "what", "why", "do"} for row in findings)
+    assert all(set(row) == {"level", "check", "what", "why", "do"} for row in findings)
+    assert findings[-1]["check"] == "database"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64decode
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -368,18 +369,19 @@ async def test_doctor_sees_what_is_stuck(store: Store, clock: FixedClock) -> Non
     member = await worlds.member(store)
     await worlds.accepted(store, member)
     fleet = store.fleet(OPERATOR)
-    assert (await fleet.counts())["stranded_lanes"] == 0
+    assert (await fleet.figures()).cells[0].stranded_lanes == 0
     clock.advance(5)
-    figures = await fleet.counts()
-    assert figures["stranded_lanes"] == 1
-    assert figures["waiting_messages"] == 1
-    assert figures["seconds_since_last_event"] == -1
+    figures = await fleet.figures()
+    assert figures.cells[0].stranded_lanes == 1
+    assert [(one.messages, one.held) for one in figures.waiting] == [(1, False)]
+    assert figures.cells[0].events_at is None
     async with store.step(lock=cell) as step:
         await step.open_pause(("tenant", member.tenant_id), Author.OPERATOR, "a test", None)
-    assert (await fleet.counts())["stranded_lanes"] == 0
     clock.advance(90)
-    figures = await fleet.counts()
-    assert figures["unfenced_pauses"] == figures["open_pauses"] == 1
+    figures = await fleet.figures()
+    assert figures.cells[0].stranded_lanes == 0
+    assert [(one.messages, one.held) for one in figures.waiting] == [(1, True)]
+    assert [(one.pauses, one.oldest_at) for one in figures.pauses] == [(1, clock.wall() - timedelta(seconds=90))]
 
 
 async def test_the_records_of_an_identity_can_be_published(store: Store) -> None:

@@ -37,7 +37,10 @@ CLOCK_CALLS = (
 )
 CHANCE_CALLS = ("uuid1", "uuid4", "uuid6", "uuid7", "urandom")
 
-VALUES = {"ids", "tenant", "message", "event", "outcome", "pause", "claim", "reputation", "reading", "provider"}
+VALUES = {
+    *("ids", "tenant", "message", "event", "outcome", "pause", "claim", "reputation", "reading", "provider"),
+    *("figures", "finding"),
+}
 
 
 def _astray(module: Module) -> Iterator[str]:

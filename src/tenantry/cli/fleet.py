@@ -95,14 +95,17 @@ def plan(api: Api) -> Answer:
 @click.command()
 @asks
 def doctor(api: Api) -> Answer:
-    """Say what is wrong and what to do; exit code 1 when something is."""
+    """Look at everything, and say what is wrong, why it matters and what to do; exit code 1 when something is an error.
+
+    Each finding ends with its entry in docs/runbook.md.
+    """
     findings = api.get("/v1/doctor").many("items")
     levels = {finding.text("level") for finding in findings}
 
     def show(screen: Screen) -> None:
         for each in findings:
             level = each.text("level")
-            screen.line(f"{MARKS.get(level, '?')} {each.text('what')}", style=STYLES.get(level))
+            screen.line(f"{MARKS.get(level, '?')} {each.text('what')}  [{each.text('check')}]", style=STYLES.get(level))
             for said in (each.text("why"), each.text("do")):
                 if said and level != "ok":
                     screen.line(f"    {said}")

@@ -1,20 +1,12 @@
-"""Owns what `doctor` finds: from the fleet's figures, cells and pauses to what is wrong, why it matters and what to do.
+"""Owns what doctor can find: each check with why it matters and what to do; leaves deciding whether it is so to diagnosis.
 
-Leaves counting to the store and showing to the CLI and the console.
+Each check has its entry in docs/runbook.md under its own name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from enum import StrEnum
-
-from tenantry.core.pause import Pause
-from tenantry.core.tenant import Cell
-
-READING_AGE = timedelta(minutes=10)
-QUOTA_SHARE = 0.9
 
 
 class Level(StrEnum):
@@ -26,116 +18,181 @@ class Level(StrEnum):
     OK = "ok"
 
 
+class Check(StrEnum):
+    """What is looked at; stable names, each an entry of the runbook."""
+
+    CONSERVATION = "conservation"
+    CONSERVATION_PARTLY = "conservation_partly"
+    NO_WORKER = "no_worker"
+    DEAD_WORKER = "dead_worker"
+    SCHEMA_BEHIND = "schema_behind"
+    RECOVERING = "recovering"
+    BREAKER_OPEN = "breaker_open"
+    CELL_STOPPED = "cell_stopped"
+    CELL_REVIEWED = "cell_reviewed"
+    CELL_UNREAD = "cell_unread"
+    CELL_QUOTA = "cell_quota"
+    CELL_THROTTLED = "cell_throttled"
+    FEED_BLIND = "feed_blind"
+    FEED_LAG = "feed_lag"
+    STRANDED_LANES = "stranded_lanes"
+    WAITING_LONG = "waiting_long"
+    HELD_LONG = "held_long"
+    PAUSE_OPENING = "pause_opening"
+    PAUSE_UNFENCED = "pause_unfenced"
+    PAUSE_OPEN = "pause_open"
+    UNKNOWN_OVERDUE = "unknown_overdue"
+    UNKNOWN_OUTCOMES = "unknown_outcomes"
+    OPEN_CLAIMS = "open_claims"
+    DUE_VERDICTS = "due_verdicts"
+    QUARANTINE = "quarantine"
+    IDENTITY_FAILED = "identity_failed"
+    IDENTITY_PENDING = "identity_pending"
+    UNPROVISIONED = "unprovisioned"
+    CLOCK_DIFFERENCE = "clock_difference"
+    DATABASE_VERSION = "database_version"
+    LONG_TRANSACTION = "long_transaction"
+    CONNECTIONS = "connections"
+    PARTITIONS = "partitions"
+    DISK_SPACE = "disk_space"
+    DATABASE = "database"
+    ALL_WELL = "all_well"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing to know: what it is, why it matters, what to do."""
 
     level: Level
+    check: Check
     what: str
     why: str
     do: str
 
 
-_FIGURES = (
-    (
-        "blind_cells",
-        Finding(Level.ERROR, "{n} cells hand mail over and hear nothing of it",
-                "Without events nobody learns of bounces and complaints, and the guard stops nobody.",
-                "Look whether a worker runs and whether SES's events reach the queue that it reads."),
+_RUNS = "Look whether a worker runs and what its log says."
+MEANINGS: dict[Check, tuple[str, str]] = {
+    Check.CONSERVATION: (
+        "Every accepted recipient must be in exactly one place: lost mail is never sent, doubled mail is sent twice.",
+        "Keep the database as it is, take a backup, and look at these tenants' messages with `tenantry message list`.",
     ),
-    (
-        "stranded_lanes",
-        Finding(Level.ERROR, "{n} lanes hold due mail that nobody serves", "Their mail does not move.",
-                "Look whether a worker runs; its sweep wakes such lanes each second."),
+    Check.CONSERVATION_PARTLY: (
+        "There is more mail than one look can check in its time; `tenantry_unbalanced_tenants` walks over all of a day.",
+        "Nothing; look at that metric for the rest.",
     ),
-    (
-        "unfenced_pauses",
-        Finding(Level.ERROR, "{n} pauses are not confirmed by SES", "Only Tenantry holds their mail back so far.",
-                "Look at `tenantry plan` and at the worker's log for what SES answers."),
+    Check.NO_WORKER: ("Mail is accepted and waits: nobody sends it.", "Start `tenantry worker`, or see why it ended."),
+    Check.DEAD_WORKER: (
+        "It showed no life and did not say that it ended; what it had claimed stays open until another worker buries it.",
+        "See whether its process and host live. Another worker takes over by itself: if there is none, start one.",
     ),
-    (
-        "unknown_messages",
-        Finding(Level.WARNING, "{n} messages have an unknown outcome", "Their call to SES ended without an answer.",
-                "Wait for events to settle them; if the feed is silent, look at the event queue."),
+    Check.SCHEMA_BEHIND: ("This program reads and writes what is not there yet.", "Run `tenantry migrate`."),
+    Check.RECOVERING: (
+        "The database came back from a copy: what could already have gone is held, so that nothing is sent twice.",
+        "See `tenantry recover`; events release what they prove, you decide about the rest.",
     ),
-    (
-        "failed_identities",
-        Finding(Level.WARNING, "{n} identities failed verification", "SES found other DNS records than it asked for.",
-                "Compare the records of `tenantry identity show` with what the domain publishes."),
+    Check.BREAKER_OPEN: (
+        "Calls to SES ended without an answer again and again; one a second tries whether it is over.",
+        "See SES's status in that Region and the network to it. It closes by itself.",
     ),
-    (
-        "quarantined_events",
-        Finding(Level.WARNING, "{n} events were put aside", "They could not be read or belong to nobody here.",
-                "Look at the quarantine; another program may share the topic."),
+    Check.CELL_STOPPED: ("Nothing can be sent through it.", "See the SES console and the mails of AWS to its owner."),
+    Check.CELL_REVIEWED: (
+        "Amazon reviews the account; every tenant there is at risk.",
+        "Answer the case in the SES console, and look at who bounces or annoys most.",
     ),
-    (
-        "due_verdicts",
-        Finding(Level.WARNING, "{n} verdicts wait to be acted on", "A stream may send more than it should.",
-                "Look whether a worker runs."),
+    Check.CELL_UNREAD: (
+        "Its rate, quota and status may have changed.",
+        "Look whether a worker runs and can reach SES with its credentials.",
     ),
-    (
-        "pending_identities",
-        Finding(Level.NOTICE, "{n} identities are not verified yet", "Their tenants cannot send from them.",
-                "Publish the records of `tenantry identity show`, then wait for SES to see them."),
+    Check.CELL_QUOTA: (
+        "At the end of it mail waits until earlier mail is a day old; the last tenth is kept for transactional mail.",
+        "Ask Amazon for a higher quota, or see who sends more than usual.",
     ),
-    (
-        "unprovisioned_streams",
-        Finding(Level.NOTICE, "{n} streams are not set up in SES yet", "Their mail is kept until they are.",
-                "Wait: provision makes one call a second to each cell; `tenantry plan` shows what is left."),
+    Check.CELL_THROTTLED: (
+        "SES said that the rate is too high, so less of it is used until it no longer says so.",
+        "See whether another program sends through the same account, and whether the granted rate was lowered.",
     ),
-)  # fmt: skip
+    Check.FEED_BLIND: (
+        "Without events nobody learns of bounces and complaints, and the guard stops nobody.",
+        "Look whether a worker runs and whether SES's events reach the queue that it reads.",
+    ),
+    Check.FEED_LAG: (
+        "The guard judges the mail of then, and a bad list goes on being mailed meanwhile.",
+        "See how long the queue is, and whether its readers keep up: more workers share it.",
+    ),
+    Check.STRANDED_LANES: ("Their mail does not move, though nothing stops it.", f"{_RUNS} Its sweep wakes such lanes."),
+    Check.WAITING_LONG: (
+        "Nothing holds it: more comes in than goes out, or nothing goes out. What waits beyond its class's time expires.",
+        "Compare the rate in use with what SES grants (`tenantry cell list`), and see who floods (`tenantry tenant list`).",
+    ),
+    Check.HELD_LONG: (
+        "Mail behind a pause expires too: transactional after 12 hours, marketing after 3 days.",
+        "See `tenantry pauses` and decide; `tenantry reinstate` ends a pause.",
+    ),
+    Check.PAUSE_OPENING: (
+        "Older claims of its scope may still be on their way, beyond the time that they have.",
+        f"{_RUNS} It acknowledges a pause within 11 seconds.",
+    ),
+    Check.PAUSE_UNFENCED: (
+        "Only Tenantry holds their mail back so far: a process that is cut off could still send.",
+        "Look at `tenantry plan` and at the worker's log for what SES answers.",
+    ),
+    Check.PAUSE_OPEN: ("Its mail is accepted and waits.", "See `tenantry explain` for the reason; `tenantry reinstate` ends it."),
+    Check.UNKNOWN_OVERDUE: (
+        "They may have been sent or not, and neither an event nor the proof of a healthy feed has come.",
+        "If the feed is silent, mend it. Else see `tenantry message show`: their stream may ask to hold such mail.",
+    ),
+    Check.UNKNOWN_OUTCOMES: (
+        "Their call to SES ended without an answer; it may have arrived, so nothing is resent blindly.",
+        "Wait: events settle them, or after 15 minutes of silence a marked resend.",
+    ),
+    Check.OPEN_CLAIMS: (
+        "A call takes 10 seconds at most: whoever claimed them does not write down what became of them.",
+        f"{_RUNS} The database may be too slow to settle.",
+    ),
+    Check.DUE_VERDICTS: ("A stream may send more than it should.", _RUNS),
+    Check.QUARANTINE: (
+        "They could not be read or belong to nobody here.",
+        "Look at the quarantine; another program may share the topic.",
+    ),
+    Check.IDENTITY_FAILED: (
+        "SES found other DNS records than it asked for.",
+        "Compare the records of `tenantry identity show` with what the domain publishes.",
+    ),
+    Check.IDENTITY_PENDING: (
+        "Their tenants cannot send from them.",
+        "Publish the records of `tenantry identity show`, then wait for SES to see them.",
+    ),
+    Check.UNPROVISIONED: (
+        "Their mail is kept until they are.",
+        "Wait: provision makes one call a second to each cell; `tenantry plan` shows what is left.",
+    ),
+    Check.CLOCK_DIFFERENCE: (
+        "Signatures are good for five minutes around the right time; further apart, SES and the tenants refuse them.",
+        "Let both hosts keep the time (NTP, chrony). Leases and waits use the database's alone and stay right.",
+    ),
+    Check.DATABASE_VERSION: (
+        "Statements of this program need what it has not.",
+        "Use PostgreSQL 15 or later, SQLite 3.38 or later.",
+    ),
+    Check.LONG_TRANSACTION: (
+        "While it lasts no row that is gone can be cleaned away: queues become slow.",
+        "See it in pg_stat_activity, and end it with pg_terminate_backend if nobody needs it.",
+    ),
+    Check.CONNECTIONS: (
+        "Without a connection a gateway answers `busy` and a worker stands.",
+        "See who holds them in pg_stat_activity; raise max_connections, or run fewer processes.",
+    ),
+    Check.PARTITIONS: (
+        "Mail without a partition of its week falls into the rest, which retention cannot drop.",
+        f"{_RUNS} It makes them four weeks ahead, each hour.",
+    ),
+    Check.DISK_SPACE: ("When it is full nothing is accepted any more.", "Make room, or move TENANTRY_DATA to a larger disk."),
+    Check.DATABASE: ("", ""),
+    Check.ALL_WELL: ("Every check passed.", "Nothing."),
+}  # fmt: skip
 
 
-def diagnose(
-    counts: Mapping[str, int], cells: Sequence[Cell], pauses: Sequence[Pause], now: datetime
-) -> tuple[Finding, ...]:
-    """Return all findings, worst first; a fleet without any gets one that says so."""
-    found = [*_figures(counts), *(finding for cell in cells for finding in _cell(cell, now))]
-    found += [_pause(pause) for pause in pauses if pause.ended_at is None]
-    if not found:
-        found.append(Finding(Level.OK, "Nothing is wrong", "Every check passed.", "Nothing."))
-    order = list(Level)
-    return tuple(sorted(found, key=lambda finding: order.index(finding.level)))
-
-
-def _figures(counts: Mapping[str, int]) -> Iterator[Finding]:
-    for name, finding in _FIGURES:
-        if number := counts.get(name, 0):
-            yield Finding(finding.level, finding.what.format(n=f"{number:,}"), finding.why, finding.do)
-
-
-def _cell(cell: Cell, now: datetime) -> Iterator[Finding]:
-    if not cell.sending_enabled:
-        yield Finding(
-            Level.ERROR, f"SES has stopped cell {cell.name}", "Nothing can be sent through it.", "See the SES console."
-        )
-    if cell.enforcement not in ("HEALTHY", ""):
-        yield Finding(
-            Level.ERROR,
-            f"Cell {cell.name} is under {cell.enforcement}",
-            "Amazon reviews the account; every tenant there is at risk.",
-            "Answer the case in the SES console, and look at who bounces or annoys most.",
-        )
-    if cell.quota_24h > 0 and cell.sent_24h >= QUOTA_SHARE * cell.quota_24h:
-        yield Finding(
-            Level.WARNING,
-            f"Cell {cell.name} has used {cell.sent_24h / cell.quota_24h:.0%} of its 24-hour quota",
-            "At the end of it mail waits until earlier mail is a day old.",
-            "Ask Amazon for a higher quota.",
-        )
-    if cell.seen_at is None or now - cell.seen_at > READING_AGE:
-        yield Finding(
-            Level.WARNING,
-            f"Cell {cell.name} has not been read lately",
-            "Its rate, quota and status may have changed.",
-            "Look whether a worker runs and can reach SES.",
-        )
-
-
-def _pause(pause: Pause) -> Finding:
-    return Finding(
-        Level.NOTICE,
-        f"The {pause.scope_kind} {pause.scope_id} is paused by the {pause.author} ({pause.state})",
-        pause.reason,
-        f"See `tenantry explain {pause.id}`; `tenantry reinstate` ends it.",
-    )
+def found(level: Level, check: Check, what: str) -> Finding:
+    """Return a finding with its check's own explanation."""
+    why, do = MEANINGS[check]
+    return Finding(level, check, what, why, do)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
+from tenantry.core.figures import Balance, Figures
 from tenantry.core.ids import (
     CellId,
     Id,
@@ -114,8 +116,19 @@ class FleetStore(Protocol):
         """Return what provision would do now."""
         ...
 
-    async def counts(self) -> Mapping[str, int]:
-        """Return figures for doctor: unknowns, stranded lanes, open claims, quarantined events, pending identities, ..."""
+    async def figures(self) -> Figures:
+        """Return what doctor and metrics watch: queues, open claims and pauses, cells, workers, the database itself."""
+        ...
+
+    async def balance(self, before: MessageId | None) -> Balance:
+        """Check a portion of the last day's messages, newest first, for recipients that are lost or doubled.
+
+        before: where the last portion said that it ended; None begins with the newest.
+        """
+        ...
+
+    async def time(self) -> datetime:
+        """Return the database's time."""
         ...
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy import Table, insert, select
 
+from tenantry.core.figures import Balance, Figures
 from tenantry.core.ids import (
     AttemptId,
     Id,
@@ -25,7 +27,8 @@ from tenantry.core.plan import Change, plan
 from tenantry.core.tenant import Cell, Key, NewTenant, Pool, PoolKind, Scope, Tenant
 from tenantry.ports import Page, StoreRejected
 from tenantry.store import tables as t
-from tenantry.store.doctor import counts
+from tenantry.store.conservation import balance
+from tenantry.store.doctor import fleet_figures
 from tenantry.store.opening import Opened, Opener, cursor_after, first, read_cursor, rows, unique
 from tenantry.store.provision import desired_resources, mirrored_resources
 from tenantry.store.rows import read_cell, read_key, read_pause, read_pool, read_tenant
@@ -145,9 +148,17 @@ class FleetScope:
                 changes += plan(desired, await mirrored_resources(step.conn, row.id))
         return changes
 
-    async def counts(self) -> Mapping[str, int]:
+    async def figures(self) -> Figures:
         async with self._store.reading() as step:
-            return await counts(step.conn, step.now)
+            return await fleet_figures(step)
+
+    async def balance(self, before: MessageId | None) -> Balance:
+        async with self._store.reading() as step:
+            return await balance(step, before)
+
+    async def time(self) -> datetime:
+        async with self._store.reading() as step:
+            return step.now
 
 
 async def _only_cell(step: Opened) -> Cell:

@@ -20,6 +20,11 @@ def first_id(at: datetime) -> UUID:
     return UUID(int=(micros(at) // 1000) << 80)
 
 
+def end_of(name: str) -> datetime:
+    """Return the time at which a week's partition of this name ends."""
+    return datetime.strptime(name[-8:], "%Y%m%d").replace(tzinfo=UTC) + WEEK
+
+
 def create_default_partitions(connection: Connection) -> None:
     """Make the partitions that take what no week takes, so that a clock that jumps loses no mail."""
     for table in TABLES:

@@ -26,6 +26,11 @@ def from_micros(value: int) -> datetime:
     return EPOCH + timedelta(microseconds=value)
 
 
+def made_at(digits: str) -> datetime:
+    """Return when a uuid7, in hex with or without dashes, was made."""
+    return from_micros(int(digits.replace("-", "")[:12], 16) * 1_000)
+
+
 class IdColumn(TypeDecorator[K], Generic[K]):
     """An id: a uuid on PostgreSQL, its 32 hex digits on SQLite."""
 

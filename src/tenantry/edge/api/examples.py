@@ -89,8 +89,9 @@ EXAMPLES: Mapping[str, Mapping[str, object]] = {
         "sentences": ["The guard paused the stream …"], "see": [_STREAM, _PAUSE],
     },
     "FindingOut": {
-        "level": "warning", "what": "3 messages have an unknown outcome", "why": "Their call to SES ended without an answer.",
-        "do": "Wait for events to settle them; if the feed is silent, look at the event queue.",
+        "level": "error", "check": "feed_blind", "what": "Cell main hands mail over and hears nothing of it",
+        "why": "Without events nobody learns of bounces and complaints, and the guard stops nobody.",
+        "do": "Look whether a worker runs and whether SES's events reach the queue that it reads.",
     },
     "Health": {"status": "ok", "version": "0.1.0"},
 }  # fmt: skip

@@ -8,11 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
 
-from tenantry.core.finding import diagnose
 from tenantry.core.tenant import PoolKind, Tenant
 from tenantry.edge.api.fleet_shapes import CellOut, ChangeOut, FindingOut, PoolOut, WaitsOut
 from tenantry.edge.api.reach import Operator, Paging, Reader, TenantPaging, granted, window
 from tenantry.edge.api.shapes import Listing
+from tenantry.flow.examine import examine_fleet
 from tenantry.flow.manage import add_pool
 
 router = APIRouter(prefix="/v1")
@@ -70,6 +70,4 @@ async def list_waits(caller: Reader, paging: Annotated[TenantPaging, Query()]) -
 @router.get("/doctor")
 async def examine(caller: Operator) -> Listing[FindingOut]:
     """List what is wrong, why it matters and what to do, worst first."""
-    fleet = caller.fleet
-    counts, cells, pauses = await fleet.counts(), await fleet.cells(), await fleet.pauses(open_only=True)
-    return Listing(items=[FindingOut.of(row) for row in diagnose(counts, cells, pauses, caller.doors.clock.wall())])
+    return Listing(items=[FindingOut.of(row) for row in await examine_fleet(caller.fleet, caller.doors.clock)])

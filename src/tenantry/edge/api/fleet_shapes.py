@@ -169,6 +169,7 @@ class FindingOut(Shape):
     """One thing that doctor found."""
 
     level: str
+    check: str
     what: str
     why: str
     do: str
@@ -176,4 +177,4 @@ class FindingOut(Shape):
     @classmethod
     def of(cls, finding: Finding) -> FindingOut:
         """Show a finding."""
-        return cls(level=finding.level, what=finding.what, why=finding.why, do=finding.do)
+        return cls(level=finding.level, check=finding.check, what=finding.what, why=finding.why, do=finding.do)
