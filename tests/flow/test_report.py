@@ -102,6 +102,27 @@ def test_chatter_is_no_poison() -> None:
     assert isinstance(read_report(parcel("Successfully validated SNS topic for Amazon SES event publishing.")), Chatter)
 
 
+@pytest.mark.parametrize(
+    "message", ['{"eventType": "Bounce", "mail": {"messa', '{"deep": ' + "[" * 100_000 + "]" * 100_000 + "}"]
+)
+def test_a_broken_event_is_kept(message: str) -> None:
+    """What was to be an event but cannot be read is no chatter: it is an error, for quarantine."""
+    assert isinstance(read_report(parcel(message)), EventError)
+
+
+def test_an_event_deeper_than_the_quick_reader_goes_is_read() -> None:
+    """How deep a part lies that nobody looks at is no reason to lose an event."""
+    deep = json.loads("[" * 500 + "]" * 500)
+    assert read({**event(), "more": deep}).digest == read(event()).digest
+
+
+@pytest.mark.parametrize("bad", ["\ud800", "\\ud800", "\\\\ud800"])
+def test_half_a_character_is_an_error_however_it_is_written(bad: str) -> None:
+    """As itself, escaped in the notice, or escaped in the event: it could not be kept."""
+    body = parcel(event()).replace("ses-1", f"ses{bad}")
+    assert isinstance(read_report(body), EventError)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

@@ -189,6 +189,29 @@ def test_text_that_cannot_be_kept(bad: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tags", "good"),
+    [
+        ({"a": ["", "x\n", "é"], "b": []}, True),  # not printable, and yet fit
+        ({f"t{number}": ["v" * 1_024] for number in range(3)}, True),
+        ({"": ["b"]}, False),
+        ({"a": ["b" * 1_025]}, False),
+        ({"a": "b"}, False),
+        ({"a": [1]}, False),
+        ({"a": [["b"]]}, False),
+    ],
+)
+def test_tags_are_texts_of_some_length(tags: object, good: bool) -> None:
+    """A tag has a name and a list of texts, each of at most 1,024 characters, however many there are."""
+    document = sample("send")
+    document["mail"]["tags"] = tags
+    if good:
+        assert parse_event(document).tags == {name: tuple(values) for name, values in document["mail"]["tags"].items()}
+        return
+    with pytest.raises(EventError):
+        parse_event(document)
+
+
+@pytest.mark.parametrize(
     "document",
     [
         None,

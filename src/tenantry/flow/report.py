@@ -24,7 +24,8 @@ def read_report(body: str) -> Report | Chatter | EventError:
     if isinstance(notice, Malformed):
         return EventError(notice.reason)
     if notice.event is None:
-        return Chatter(notice.message)
+        is_broken = notice.message.startswith("{")  # it was to be an event, and is kept to be looked at
+        return EventError("the message is not JSON") if is_broken else Chatter(notice.message)
     try:
         return _report(parse_event(notice.event), notice.message)
     except EventError as error:
@@ -42,7 +43,7 @@ def _report(event: SesEvent, raw: str) -> Report:
         ses_id=event.message_id,
         digest=event.digest,
         at=event.at,
-        recipients=tuple(_bare(recipient.address) for recipient in event.recipients),
+        recipients=tuple([_bare(recipient.address) for recipient in event.recipients]),
         tags=event.tags,
         counts=hard or complaint,
         suppresses=complaint or (fact is Fact.BOUNCED and suppresses_bounce(event.bounce_type or "", subtype)),

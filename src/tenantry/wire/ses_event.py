@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import chain
 
 IDENTIFIER_CHARS_MAX = 1_024
 FREE_TEXT_CHARS_MAX = 2_048
@@ -30,7 +31,8 @@ class EventError(ValueError):
     """A report that cannot be read; it belongs raw in quarantine."""
 
 
-@dataclass(frozen=True, slots=True)
+# Neither is frozen, since making a frozen one takes three times as long, and each event makes both.
+@dataclass(slots=True)
 class RecipientReport:
     """What a report says of one recipient; parts that SES left out are None."""
 
@@ -40,7 +42,7 @@ class RecipientReport:
     diagnostic: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SesEvent:
     """One report from SES.
 
@@ -79,21 +81,24 @@ def parse_event(document: object) -> SesEvent:
     detail = _detail(root, kind, detail_name)
     at = _time(detail.get("timestamp", mail.get("timestamp")), "timestamp")
     recipients = _recipients(kind, detail, mail, detail_name)
-    feedback_id = _optional(detail.get("feedbackId"), f"{detail_name}.feedbackId")
+    tags = _tags(mail.get("tags"))
+    if not detail:
+        return SesEvent(kind, message_id, at, tags, recipients, _digest(message_id, kind, recipients, at.isoformat()))
+    feedback_id = _optional(detail, "feedbackId")
     return SesEvent(
         kind=kind,
         message_id=message_id,
         at=at,
-        tags=_tags(mail.get("tags")),
+        tags=tags,
         recipients=recipients,
         digest=_digest(message_id, kind, recipients, feedback_id or at.isoformat()),
-        bounce_type=_optional(detail.get("bounceType"), "bounce.bounceType"),
-        bounce_subtype=_optional(detail.get("bounceSubType"), "bounce.bounceSubType"),
+        bounce_type=_optional(detail, "bounceType"),
+        bounce_subtype=_optional(detail, "bounceSubType"),
         feedback_id=feedback_id,
-        complaint_subtype=_optional(detail.get("complaintSubType"), "complaint.complaintSubType"),
-        complaint_feedback_type=_optional(detail.get("complaintFeedbackType"), "complaint.complaintFeedbackType"),
-        smtp_response=_free_text(detail.get("smtpResponse")),
-        reporting_mta=_free_text(detail.get("reportingMTA")),
+        complaint_subtype=_optional(detail, "complaintSubType"),
+        complaint_feedback_type=_optional(detail, "complaintFeedbackType"),
+        smtp_response=_free_text(detail, "smtpResponse"),
+        reporting_mta=_free_text(detail, "reportingMTA"),
     )
 
 
@@ -124,9 +129,9 @@ def _recipient(entry: object, where: str) -> RecipientReport:
     fields = _mapping(entry, where)
     return RecipientReport(
         address=_address(fields.get("emailAddress"), f"{where}.emailAddress"),
-        status=_free_text(fields.get("status")),
-        action=_free_text(fields.get("action")),
-        diagnostic=_free_text(fields.get("diagnosticCode")),
+        status=_free_text(fields, "status"),
+        action=_free_text(fields, "action"),
+        diagnostic=_free_text(fields, "diagnosticCode"),
     )
 
 
@@ -143,16 +148,29 @@ def _address(value: object, where: str) -> str:
 def _tags(value: object) -> dict[str, tuple[str, ...]]:
     if value is None:
         return {}
-    tags: dict[str, tuple[str, ...]] = {}
-    for name, values in _mapping(value, "mail.tags").items():
+    found = _mapping(value, "mail.tags")
+    for values in found.values():
         if not isinstance(values, list):
             raise EventError("mail.tags holds a tag that is not a list of values.")
-        tags[_identifier(name, "mail.tags")] = tuple(_tag_value(item) for item in values)
-    return tags
+    if not _are_short(found):
+        _check_tags(found)
+    return {name: tuple(values) for name, values in found.items()}  # type: ignore[arg-type]
 
 
-def _tag_value(value: object) -> str:
-    return "" if value == "" else _identifier(value, "mail.tags")
+def _are_short(tags: Mapping[str, object]) -> bool:
+    """Say at one look whether all names and values are texts that may stand: false is no answer yet."""
+    try:
+        together = "".join(chain(tags, *tags.values()))  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return len(together) <= IDENTIFIER_CHARS_MAX and together.isprintable() and "" not in tags
+
+
+def _check_tags(tags: Mapping[str, object]) -> None:
+    for name, values in tags.items():
+        assert isinstance(values, list)
+        for text in (name, *(one for one in values if one != "")):
+            _identifier(text, "mail.tags")
 
 
 def _digest(message_id: str, kind: str, recipients: tuple[RecipientReport, ...], last: str) -> bytes:
@@ -168,19 +186,26 @@ def _mapping(value: object, where: str) -> Mapping[str, object]:
 
 
 def _identifier(value: object, where: str) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= IDENTIFIER_CHARS_MAX or _UNFIT.search(value):
+    if not isinstance(value, str) or not 0 < len(value) <= IDENTIFIER_CHARS_MAX or not _is_fit(value):
         raise EventError(f"{where} is not a text of 1 to {IDENTIFIER_CHARS_MAX} whole characters.")
     return value
 
 
-def _optional(value: object, where: str) -> str | None:
-    return None if value is None or value == "" else _identifier(value, where)
+def _is_fit(text: str) -> bool:
+    return text.isprintable() or not _UNFIT.search(text)  # what is unfit cannot be printed, and asking that is quick
 
 
-def _free_text(value: object) -> str | None:
+def _optional(detail: Mapping[str, object], name: str) -> str | None:
+    value = detail.get(name)
+    return None if value is None or value == "" else _identifier(value, name)
+
+
+def _free_text(fields: Mapping[str, object], name: str) -> str | None:
+    value = fields.get(name)
     if not isinstance(value, str):
         return None
-    return _UNFIT.sub("\ufffd", value[:FREE_TEXT_CHARS_MAX])
+    text = value[:FREE_TEXT_CHARS_MAX]
+    return text if text.isprintable() else _UNFIT.sub("\ufffd", text)
 
 
 def _time(value: object, where: str) -> datetime:
