@@ -226,6 +226,25 @@ def test_options_change_at_run_time(ses: World) -> None:
     assert ses.admin("options")["max_send_rate"] == 1.0
 
 
+def test_the_account_is_stopped_and_started_at_run_time(ses: World) -> None:
+    """Amazon's stop and the owner's own answer each send with its error and show in GetAccount; nonsense changes nothing."""
+    assert ses.admin("account") == {"sending_enabled": True, "enforcement": "HEALTHY"}
+    ses.admin("account", {"enforcement": "SHUTDOWN"})
+    with pytest.raises(ses.ses.exceptions.AccountSuspendedException):
+        ses.send()
+    account = ses.ses.get_account()
+    assert (account["SendingEnabled"], account["EnforcementStatus"]) == (False, "SHUTDOWN")
+    ses.admin("account", {"sending_enabled": False, "enforcement": "PROBATION"})
+    with pytest.raises(ses.ses.exceptions.SendingPausedException):
+        ses.send()
+    for wrong in ({"enforcement": "BORED"}, {"sending_enabled": "no"}, {"enabled": True}):
+        with pytest.raises(HTTPError, match="400") as caught:
+            ses.admin("account", wrong)
+        caught.value.close()
+    assert ses.admin("account", {"sending_enabled": True}) == {"sending_enabled": True, "enforcement": "PROBATION"}
+    ses.send()
+
+
 def test_state_is_summarised(ses: World) -> None:
     """One page tells what the account has."""
     ses.send()

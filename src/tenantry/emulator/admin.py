@@ -40,6 +40,7 @@ class Admin:
                 Route("/_local/calls", self.calls),
                 Route("/_local/state", self.state),
                 Route("/_local/identities/{name}", self.identity, methods=["POST"]),
+                Route("/_local/account", self.account, methods=["GET", "POST"]),
                 Route("/_local/options", self.options, methods=["GET", "POST"]),
             ]
         )
@@ -94,6 +95,7 @@ class Admin:
                 "region": account.options.region,
                 "topic_arn": account.options.topic_arn,
                 "sending_enabled": account.sending_enabled,
+                "enforcement": account.enforcement,
                 "sent_last_24_hours": account.day.total(now),
                 "messages": account.ledger.messages_total,
                 "calls": account.ledger.calls_total,
@@ -126,6 +128,20 @@ class Admin:
         except SesError as error:
             return _refused(error.message, error.status)
         return JSONResponse({"name": request.path_params["name"], "status": given["status"]})
+
+    async def account(self, request: Request) -> JSONResponse:
+        """Show whether the account may send, or decide it: `{"sending_enabled": bool, "enforcement": "SHUTDOWN", ...}`."""
+        given = await _body(request) if request.method == "POST" else {}
+        enabled = given.pop("sending_enabled", self._account.sending_enabled)
+        enforcement = given.pop("enforcement", self._account.enforcement)
+        if given or not isinstance(enabled, bool):
+            return _refused("Give sending_enabled as true or false, or enforcement.")
+        try:
+            self._account.set_enforcement(str(enforcement))
+        except SesError as error:
+            return _refused(error.message, error.status)
+        self._account.sending_enabled = enabled
+        return JSONResponse({"sending_enabled": enabled, "enforcement": enforcement})
 
     async def options(self, request: Request) -> JSONResponse:
         """Show the options, or change rates, recipient rules and latency from now on."""

@@ -3,9 +3,11 @@
 Leaves the counting of what was sent to `operations_sending`.
 """
 
+from tenantry.emulator.errors import bad_request
 from tenantry.emulator.state import Call, Params, Result, State, tag_list, tags_of
 
 UNLIMITED_SEND_RATE = 1_000_000.0
+ENFORCEMENTS = ("HEALTHY", "PROBATION", "SHUTDOWN")
 
 
 class AccountOperations(State):
@@ -20,10 +22,10 @@ class AccountOperations(State):
         }
         return {
             "DedicatedIpAutoWarmupEnabled": True,
-            "EnforcementStatus": "HEALTHY",
+            "EnforcementStatus": self.enforcement,
             "ProductionAccessEnabled": not options.sandbox,
             "SendQuota": quota,
-            "SendingEnabled": self.sending_enabled,
+            "SendingEnabled": self.sending_enabled and self.enforcement != "SHUTDOWN",
             "SuppressionAttributes": {"SuppressedReasons": []},
             "PricingAttributes": {"CurrentPlan": "NONE"},
         }
@@ -31,6 +33,12 @@ class AccountOperations(State):
     def put_account_sending_attributes(self, params: Params, call: Call) -> Result:
         self.sending_enabled = params.get("SendingEnabled", False)
         return None
+
+    def set_enforcement(self, status: str) -> None:
+        """Decide what Amazon thinks of the account; under SHUTDOWN nothing is sent until it is lifted."""
+        if status not in ENFORCEMENTS:
+            raise bad_request(f"Enforcement is one of {', '.join(ENFORCEMENTS)}, not {status!r}.")
+        self.enforcement = status
 
     def tag_resource(self, params: Params, call: Call) -> Result:
         self.tagged(params["ResourceArn"]).tags.update(tags_of(params))

@@ -124,6 +124,8 @@ class SendingOperations(State):
                 raise SesError(
                     "SendingPausedException", f"Sending is paused for configuration set <{sender.set_name}>."
                 )
+        if self.enforcement == "SHUTDOWN":
+            raise SesError("AccountSuspendedException", "Sending is permanently restricted for this account.")
         if not self.sending_enabled:
             raise SesError("SendingPausedException", "Sending is paused for this account.")
 

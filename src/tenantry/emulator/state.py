@@ -138,6 +138,7 @@ class State:
         self.entities: dict[str, Entity] = {}
         self.ip_numbers = count(1)
         self.sending_enabled = True
+        self.enforcement = "HEALTHY"
         self.day = RollingDay()
         self.ledger = Ledger(options.ledger_max, options.ledger_contents_max)
         self.queues = {FEED_NAME: Queue(FEED_NAME, now)}
