@@ -15,9 +15,12 @@ from tenantry.core.tenant import Identity, IdentityStatus, Sender, Stream, Tenan
 from tenantry.ports import Remembered
 from tenantry.store import tables
 from tenantry.store.rows import read_identity, read_stream, read_tenant
-from tenantry.store.seam import Queries, Value, relation
+from tenantry.store.seam import Insert, Queries, relation
+from tenantry.store.tables import AnyId
 
 SENDERS_KEPT = 10_000
+QUEUED = int(Fact.QUEUED)
+SUPPRESSED = int(Fact.QUEUED | Fact.SUPPRESSED)
 
 
 class SenderCache:
@@ -81,117 +84,137 @@ class AcceptQueries(Queries):
 
     async def remembered(self, names: Iterable[tuple[TenantId, str]]) -> Mapping[tuple[TenantId, str], Remembered]:
         """See ports.AcceptStep."""
-        wanted = list(names)
+        wanted = sorted(names)
         if not wanted:
             return {}
+        given = relation("w(tenant_id uuid, name text)", wanted)
         found = await self.run(
             "SELECT r.tenant_id, r.name, r.digest, r.answer, r.expires_at FROM {w}"
-            " JOIN remembered r ON r.tenant_id = w.tenant_id AND r.name = w.name WHERE r.expires_at > :now",
-            relation("w(tenant_id uuid, name text)", wanted),
-            now=self.now,
+            " JOIN remembered r ON r.tenant_id = w.tenant_id AND r.name = w.name",
+            given,
         )
-        return {
+        answers = {
             (self.seam.id(TenantId, tenant), name): Remembered(
                 bytes.fromhex(digest), _read_answer(answer), self.seam.at(expires)
             )
             for tenant, name, digest, answer, expires in found
         }
+        valid = {name: answer for name, answer in answers.items() if answer.expires_at > self.now}
+        if len(valid) < len(answers):  # make room: these names may be given anew
+            await self.run(
+                "DELETE FROM remembered WHERE (tenant_id, name) IN (SELECT w.tenant_id, w.name FROM {w})"
+                " AND expires_at <= :now",
+                given,
+                now=self.now,
+            )
+        return valid
 
     async def suppressed(
         self, wanted: Iterable[tuple[TenantId, StreamId, str]]
     ) -> Mapping[tuple[TenantId, StreamId, str], str]:
         """See ports.AcceptStep."""
+        triples = list(wanted)
         found = await self.run(
-            "SELECT w.tenant_id, w.stream_id, w.address, s.cause FROM {w} JOIN suppression s"
-            " ON s.tenant_id = w.tenant_id AND s.address = w.address WHERE s.scope = '' OR s.scope = w.scope",
-            relation(
-                "w(tenant_id uuid, stream_id uuid, address text, scope text)",
-                [(tenant, stream, address, stream.rpartition("_")[2]) for tenant, stream, address in wanted],
-            ),
+            "SELECT s.tenant_id, s.address, s.scope, s.cause FROM {w} JOIN suppression s"
+            " ON s.tenant_id = w.tenant_id AND s.address = w.address",
+            relation("w(tenant_id uuid, address text)", list({(tenant, address) for tenant, _, address in triples})),
         )
+        causes = {(self.seam.id(TenantId, row[0]), row[1], row[2]): row[3] for row in found}
+        if not causes:
+            return {}
         return {
-            (self.seam.id(TenantId, tenant), self.seam.id(StreamId, stream), address): cause
-            for tenant, stream, address, cause in found
+            (tenant, stream, address): cause
+            for tenant, stream, address in triples
+            for scope in ("", stream.rpartition("_")[2])
+            if (cause := causes.get((tenant, address, scope))) is not None
         }
 
     async def holds(self, streams: Iterable[Stream]) -> Mapping[StreamId, str]:
         """See ports.AcceptStep."""
-        wanted = list(streams)
-        holds = {stream.id: "unprovisioned" for stream in wanted if stream.provisioned_at is None}
-        scopes = [
-            (stream.id, scope)
-            for stream in wanted
-            for scope in (stream.id, stream.tenant_id, stream.pool_id, stream.cell_id)
-        ]
+        scopes = {stream.id: (stream.id, stream.tenant_id, stream.pool_id, stream.cell_id) for stream in streams}
         found = await self.run(
-            "SELECT w.stream_id FROM {w} JOIN pause p ON p.scope_id = w.scope_id AND p.ended_at IS NULL",
-            relation("w(stream_id uuid, scope_id uuid)", scopes),
+            "SELECT w.scope_id FROM {w} JOIN pause p ON p.scope_id = w.scope_id AND p.ended_at IS NULL",
+            relation("w(scope_id uuid)", [(scope,) for scope in {one for four in scopes.values() for one in four}]),
         )
-        holds.update((self.seam.id(StreamId, stream), "paused") for (stream,) in found)
+        holds = {stream.id: "unprovisioned" for stream in streams if stream.provisioned_at is None}
+        if found:
+            paused = {self.seam.id(AnyId, scope)[-32:] for (scope,) in found}
+            holds.update((stream, "paused") for stream, four in scopes.items() if paused & {one[-32:] for one in four})
         return holds
 
     async def insert_mail(self, accepted: Sequence[tuple[Message, Accepted]]) -> None:
-        """Write messages, recipients, content and waiting rows; rows sorted by key."""
+        """Write messages, recipients, content, waiting rows and the answers to remember; rows sorted by key."""
         messages = sorted((message for message, _ in accepted), key=lambda message: message.id)
-        await self.insert(
+        await self.insert_all(
+            self._message_rows(messages),
+            _recipient_rows(messages),
+            Insert(
+                tables.content,
+                "message_id, body",
+                ([message.id for message in messages], [message.submission.content for message in messages]),
+            ),
+            self._waiting_rows([message for message in messages if message.cost]),
+            self._remembered_rows(accepted),
+        )
+
+    def _message_rows(self, messages: Sequence[Message]) -> Insert:
+        submissions = [message.submission for message in messages]
+        settled = [message.cost == 0 for message in messages]
+        return Insert(
             tables.message,
             "id, tenant_id, stream_id, state, sender, reply_to, subject, tags, size, recipients, accepted_at, expires_at,"
             " settled_at, possible_duplicate",
-            [self._message_row(message) for message in messages],
-        )
-        await self.insert(
-            tables.recipient,
-            "message_id, number, tenant_id, stream_id, kind, mailbox, address, facts, cohort",
-            [row for message in messages for row in _recipient_rows(message)],
-        )
-        await self.insert(
-            tables.content, "message_id, body", [(message.id, message.submission.content) for message in messages]
-        )
-        await self.insert(
-            tables.waiting,
-            "message_id, stream_id, due_at, cost, attempts",
-            [(message.id, message.stream_id, self.now, message.cost, 0) for message in messages if message.cost],
+            (
+                [message.id for message in messages],
+                [message.tenant_id for message in messages],
+                [message.stream_id for message in messages],
+                [MessageState.SUPPRESSED.value if one else MessageState.WAITING.value for one in settled],
+                [one.sender for one in submissions],
+                [json.dumps(one.reply_to) if one.reply_to else "[]" for one in submissions],
+                [one.subject for one in submissions],
+                [json.dumps(dict(one.tags)) if one.tags else "{}" for one in submissions],
+                [len(one.content) for one in submissions],
+                [len(message.addressees) for message in messages],
+                [self.now] * len(messages),
+                [message.expires_at for message in messages],
+                [self.now if one else None for one in settled],
+                [False] * len(messages),
+            ),
         )
 
-    def _message_row(self, message: Message) -> tuple[Value, ...]:
-        submission = message.submission
-        settled = message.cost == 0
-        return (
-            message.id,
-            message.tenant_id,
-            message.stream_id,
-            MessageState.SUPPRESSED if settled else MessageState.WAITING,
-            submission.sender,
-            json.dumps(submission.reply_to) if submission.reply_to else "[]",
-            submission.subject,
-            json.dumps(dict(submission.tags)) if submission.tags else "{}",
-            len(submission.content),
-            len(message.addressees),
-            self.now,
-            message.expires_at,
-            self.now if settled else None,
-            False,
+    def _waiting_rows(self, messages: Sequence[Message]) -> Insert:
+        return Insert(
+            tables.waiting,
+            "message_id, stream_id, due_at, cost, attempts",
+            (
+                [message.id for message in messages],
+                [message.stream_id for message in messages],
+                [self.now] * len(messages),
+                [message.cost for message in messages],
+                [0] * len(messages),
+            ),
+        )
+
+    def _remembered_rows(self, accepted: Sequence[tuple[Message, Accepted]]) -> Insert:
+        named = [(message, answer) for message, answer in accepted if message.submission.idempotency_key is not None]
+        named.sort(key=lambda one: (one[0].tenant_id, one[0].submission.idempotency_key))
+        submissions = [message.submission for message, _ in named]
+        return Insert(
+            tables.remembered,
+            "tenant_id, name, digest, answer, expires_at",
+            (
+                [message.tenant_id for message, _ in named],
+                [one.idempotency_key for one in submissions],
+                [one.body_digest.hex() for one in submissions],
+                [_write_answer(answer) for _, answer in named],
+                [self.now + timedelta(seconds=one.remember_seconds) for one in submissions],
+            ),
         )
 
     async def insert_accepted(self, accepted: Sequence[tuple[Message, Accepted]]) -> None:
         """See ports.AcceptStep.insert_accepted."""
         await self.insert_mail(accepted)
         await self._wake({message.stream_id for message, _ in accepted if message.cost})
-        rows = [
-            (message.tenant_id, name, message.submission.body_digest.hex(), _write_answer(answer), until)
-            for message, answer in accepted
-            if (name := message.submission.idempotency_key) is not None
-            for until in (self.now + timedelta(seconds=message.submission.remember_seconds),)
-        ]
-        if rows:
-            names = relation("w(tenant_id uuid, name text)", sorted((row[0], row[1]) for row in rows))
-            await self.run(
-                "DELETE FROM remembered WHERE EXISTS (SELECT 1 FROM {w}"
-                " WHERE w.tenant_id = remembered.tenant_id AND w.name = remembered.name) AND expires_at <= :now",
-                names,
-                now=self.now,
-            )
-            await self.insert(tables.remembered, "tenant_id, name, digest, answer, expires_at", sorted(rows))
 
     async def _wake(self, streams: Iterable[StreamId]) -> None:
         """Leave a wake for each lane that is not ready; a lane made unready meanwhile is found by the sweep."""
@@ -202,20 +225,23 @@ class AcceptQueries(Queries):
         )
 
 
-def _recipient_rows(message: Message) -> Iterable[tuple[Value, ...]]:
-    for number, addressee in enumerate(message.addressees):
-        facts = Fact.QUEUED if addressee.suppressed is None else Fact.QUEUED | Fact.SUPPRESSED
-        yield (
-            message.id,
-            number,
-            message.tenant_id,
-            message.stream_id,
-            addressee.kind,
-            addressee.mailbox,
-            addressee.address,
-            int(facts),
-            0,
-        )
+def _recipient_rows(messages: Sequence[Message]) -> Insert:
+    rows = [(message, number, addressee) for message in messages for number, addressee in enumerate(message.addressees)]
+    return Insert(
+        tables.recipient,
+        "message_id, number, tenant_id, stream_id, kind, mailbox, address, facts, cohort",
+        (
+            [message.id for message, _, _ in rows],
+            [number for _, number, _ in rows],
+            [message.tenant_id for message, _, _ in rows],
+            [message.stream_id for message, _, _ in rows],
+            [addressee.kind for _, _, addressee in rows],
+            [addressee.mailbox for _, _, addressee in rows],
+            [addressee.address for _, _, addressee in rows],
+            [QUEUED if addressee.suppressed is None else SUPPRESSED for _, _, addressee in rows],
+            [0] * len(rows),
+        ),
+    )
 
 
 def _write_answer(answer: Accepted) -> str:

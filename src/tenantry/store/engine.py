@@ -22,9 +22,10 @@ from tenantry.store.postgres import PostgresSeam
 from tenantry.store.sqlite import SqliteSeam
 from tenantry.store.store import Store
 from tenantry.store.vault import Vault
+from tenantry.store.writing import Writer
 
 READERS = 4
-POSTGRES_POOL = 10
+POSTGRES_WRITERS = 6
 BUSY_MILLISECONDS = 5_000
 
 
@@ -60,9 +61,10 @@ async def _open_sqlite(opening: Opening) -> Store:
     if opening.create:
         await asyncio.to_thread(migrate, f"sqlite:///{path}")
     connect = {} if opening.connect is None else {"async_creator_fn": opening.connect}
-    writer = _sqlite_engine(path, connect, "BEGIN IMMEDIATE", pool_size=1)
+    seam = SqliteSeam(opening.wall)
+    writer = Writer(_sqlite_engine(path, connect, None, pool_size=1), seam, 1, wait_seconds=30)
     reader = _sqlite_engine(path, connect, "BEGIN", pool_size=READERS)
-    return Store(writer, reader, SqliteSeam(opening.wall), opening.vault, on_close=lambda: os.close(lock))
+    return Store(writer, reader, seam, opening.vault, on_close=lambda: os.close(lock))
 
 
 def _lock_file(path: Path) -> int:
@@ -77,7 +79,7 @@ def _lock_file(path: Path) -> int:
 
 
 def _sqlite_engine(
-    path: Path, connect: dict[str, Callable[..., aiosqlite.Connection]], begin: str, pool_size: int
+    path: Path, connect: dict[str, Callable[..., aiosqlite.Connection]], begin: str | None, pool_size: int
 ) -> AsyncEngine:
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{path}",
@@ -100,6 +102,9 @@ def _sqlite_engine(
             cursor.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
         cursor.close()  # type: ignore[attr-defined]
 
+    if begin is None:
+        return engine
+
     @event.listens_for(engine.sync_engine, "begin")
     def begin_now(connection: object) -> None:
         connection.exec_driver_sql(begin)  # type: ignore[attr-defined]
@@ -111,5 +116,7 @@ async def _open_postgres(opening: Opening) -> Store:
     url = make_url(opening.url).set(drivername="postgresql+asyncpg")
     if opening.create:
         await asyncio.to_thread(migrate, url.render_as_string(hide_password=False))
-    engine = create_async_engine(url, pool_size=POSTGRES_POOL, max_overflow=0, pool_timeout=5, pool_pre_ping=False)
-    return Store(engine, engine, PostgresSeam(opening.offset), opening.vault)
+    seam = PostgresSeam(opening.offset)
+    reader = create_async_engine(url, pool_size=READERS, max_overflow=0, pool_timeout=5)
+    engine = create_async_engine(url, pool_size=POSTGRES_WRITERS, max_overflow=0, isolation_level="AUTOCOMMIT")
+    return Store(Writer(engine, seam, POSTGRES_WRITERS, wait_seconds=5), reader, seam, opening.vault)

@@ -10,12 +10,12 @@ from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import Table, text
+from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.core.ids import Id
 from tenantry.ports import StoreBusy, StoreConflict, StoreRejected
-from tenantry.store.seam import Driver, Found, Raw, Relation, Value
+from tenantry.store.seam import Driver, Found, Insert, Raw, Relation, Value
 from tenantry.store.types import IdColumn, Instant
 
 K = TypeVar("K", bound=Id)
@@ -40,9 +40,9 @@ class PostgresSeam:
         """Take what is added to the database's time; only tests give more than nothing."""
         self.offset = offset
 
-    async def now(self, conn: AsyncConnection) -> datetime:
+    async def now(self, driver: Driver) -> datetime:
         """See Seam."""
-        at = (await conn.execute(text("SELECT clock_timestamp()"))).scalar_one()
+        at = (await driver.fetch("SELECT clock_timestamp()", {}))[0][0]
         assert isinstance(at, datetime)
         return at + self.offset
 
@@ -96,19 +96,38 @@ class PostgresDriver:
     """Implements seam.Driver on asyncpg, whose prepared statements make repeated ones cheap."""
 
     def __init__(self, connection: asyncpg.Connection, seam: PostgresSeam) -> None:
-        """Take the connection inside SQLAlchemy's transaction."""
+        """Take the connection under SQLAlchemy's."""
         self._connection = connection
         self._seam = seam
+
+    @property
+    def usable(self) -> bool:
+        """See Driver."""
+        return not self._connection.is_closed()
+
+    async def begin(self) -> None:
+        """See Driver."""
+        await self._connection.execute("BEGIN")
+
+    async def commit(self) -> None:
+        """See Driver."""
+        await self._connection.execute("COMMIT")
+
+    async def rollback(self) -> None:
+        """See Driver."""
+        if self._connection.is_in_transaction():
+            await self._connection.execute("ROLLBACK")
 
     async def fetch(self, sql: str, bound: dict[str, object]) -> Found:
         """See Driver."""
         numbered, names = _numbered(sql)
         return list(await self._connection.fetch(numbered, *(bound[name] for name in names)))
 
-    async def insert(self, table: Table, columns: str, rows: Sequence[Sequence[Value]]) -> None:
+    async def insert(self, given: Sequence[Insert]) -> None:
         """See Driver."""
-        sql, count = _insert(table, columns)
-        await self._connection.execute(sql, *self._seam.columns(rows, count))
+        for one in given:
+            arrays = [[self._seam.raw(value) for value in column] for column in one.columns]
+            await self._connection.execute(_insert(one.table, one.names), *arrays)
 
 
 @lru_cache(maxsize=512)
@@ -120,10 +139,10 @@ def _numbered(sql: str) -> tuple[str, tuple[str, ...]]:
 
 
 @lru_cache
-def _insert(table: Table, columns: str) -> tuple[str, int]:
+def _insert(table: Table, columns: str) -> str:
     names = [name.strip() for name in columns.split(",")]
     arrays = ", ".join(f"${place}::{_type(table, name)}[]" for place, name in enumerate(names, start=1))
-    return f"INSERT INTO {table.name} ({columns}) SELECT * FROM unnest({arrays})", len(names)
+    return f"INSERT INTO {table.name} ({columns}) SELECT * FROM unnest({arrays})"
 
 
 _TYPES = {"TEXT": "text", "INTEGER": "int", "BIGINT": "bigint", "FLOAT": "float8", "BOOLEAN": "bool", "BLOB": "bytea"}

@@ -9,12 +9,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row, Table
 from sqlalchemy.ext.asyncio import AsyncConnection
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from tenantry.core.ids import Id
 from tenantry.store.types import micros
@@ -41,20 +42,50 @@ class Relation:
 
 def relation(shape: str, rows: Sequence[Sequence[Value]]) -> Relation:
     """Read `w(message_id uuid, number bigint)` as a relation of these rows."""
+    return Relation(*_shape(shape), rows)
+
+
+@lru_cache
+def _shape(shape: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     name, _, columns = shape.rstrip(")").partition("(")
-    pairs = tuple((column.split()[0], column.split()[1]) for column in columns.split(","))
-    return Relation(name, pairs, rows)
+    return name, tuple((column.split()[0], column.split()[1]) for column in columns.split(","))
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Rows for one table, column by column: the names, and under each the values of all rows."""
+
+    table: Table
+    names: str
+    columns: Sequence[Sequence[Value]]
 
 
 class Driver(Protocol):
-    """A driver's connection, for the statements that are made most often."""
+    """A driver's connection, for transactions and for the statements that are made most often."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the connection is open, as far as is known here."""
+        ...
+
+    async def begin(self) -> None:
+        """Begin a transaction that writes."""
+        ...
+
+    async def commit(self) -> None:
+        """Commit; what is reported as done is on stable storage."""
+        ...
+
+    async def rollback(self) -> None:
+        """Undo the transaction; none is fine."""
+        ...
 
     async def fetch(self, sql: str, bound: dict[str, object]) -> Found:
         """Execute one statement with `:name` parameters, already raw, and return its rows."""
         ...
 
-    async def insert(self, table: Table, columns: str, rows: Sequence[Sequence[Value]]) -> None:
-        """Insert many rows in one round trip."""
+    async def insert(self, given: Sequence[Insert]) -> None:
+        """Insert many rows into each of these tables, in this order."""
         ...
 
 
@@ -82,14 +113,14 @@ class Seam(Protocol):
         ...
 
     async def driver(self, conn: AsyncConnection) -> Driver:
-        """Return the driver's own connection, inside the transaction that SQLAlchemy began."""
+        """Return the driver's own connection, as it stands under SQLAlchemy's."""
         ...
 
     def port_error(self, error: Exception) -> Exception | None:
         """Return the port's error for a driver's, or None when it is a bug of ours."""
         ...
 
-    async def now(self, conn: AsyncConnection) -> datetime:
+    async def now(self, driver: Driver) -> datetime:
         """Return the time of a step, read after its locks."""
         ...
 
@@ -104,7 +135,7 @@ class Queries:
 
     def new_id(self, kind: type[K]) -> K:
         """Make an id whose time is the step's."""
-        return kind.of(uuid7(nanoseconds=micros(self.now) * 1000))
+        return str.__new__(kind, f"{kind.prefix}_{uuid7(nanoseconds=micros(self.now) * 1000).hex}")
 
     def jitter(self) -> float:
         """Return a number from [0.5, 1.5), so that retries do not march in step."""
@@ -118,8 +149,7 @@ class Queries:
     async def run(self, sql: str, *relations: Relation, **params: Value) -> Found:
         """Execute one statement on the driver; `{w}` in it stands for the relation named w, `:name` for a parameter.
 
-        SQLAlchemy began the transaction and ends it; what it adds to each statement is left out here, since turns and
-        commits are made of some twenty.
+        What SQLAlchemy adds to each statement is left out here, since turns and commits are made of some twenty.
         """
         fragments = {"instant": self.seam.instant}
         bound: dict[str, object] = {name: self.seam.raw(value) for name, value in params.items()}
@@ -131,4 +161,8 @@ class Queries:
     async def insert(self, table: Table, columns: str, rows: Sequence[Sequence[Value]]) -> None:
         """Insert rows given in the order of the columns; none is fine."""
         if rows:
-            await self.driver.insert(table, columns, rows)
+            await self.driver.insert([Insert(table, columns, list(zip(*rows, strict=True)))])
+
+    async def insert_all(self, *given: Insert) -> None:
+        """Insert into several tables in this order, in one hop to SQLite's thread; no rows for one of them are fine."""
+        await self.driver.insert([one for one in given if one.columns[0]])

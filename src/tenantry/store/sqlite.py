@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain
 from typing import TypeVar
 
 import aiosqlite
@@ -15,10 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.core.ids import Id
 from tenantry.ports import StoreBusy, StoreConflict, StoreRejected
-from tenantry.store.seam import Driver, Found, Raw, Relation, Value
+from tenantry.store.seam import Driver, Found, Insert, Raw, Relation, Value
 from tenantry.store.types import IdColumn, Instant, from_micros, micros
 
 K = TypeVar("K", bound=Id)
+ROWS_MOST = 64  # of one INSERT
 PASSING = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -44,7 +46,7 @@ class SqliteSeam:
         """Take the clock that tells the time."""
         self._wall = wall
 
-    async def now(self, conn: AsyncConnection) -> datetime:
+    async def now(self, driver: Driver) -> datetime:
         """See Seam."""
         return self._wall()
 
@@ -57,7 +59,7 @@ class SqliteSeam:
     def raw(self, value: Value) -> Raw:
         """See Seam."""
         if isinstance(value, Id):
-            return value.rpartition("_")[2]
+            return value[-32:]
         return micros(value) if isinstance(value, datetime) else value
 
     def id(self, kind: type[K], value: object) -> K:
@@ -71,10 +73,9 @@ class SqliteSeam:
 
     def relation(self, given: Relation) -> tuple[str, dict[str, object]]:
         """See Seam."""
-        columns = ", ".join(f"value ->> {place} AS {name}" for place, (name, _) in enumerate(given.columns))
-        converted = [(place, kind) for place, (_, kind) in enumerate(given.columns) if kind in _CONVERTERS]
-        rows = _converted(given.rows, converted)
-        return f"(SELECT {columns} FROM json_each(:{given.name})) AS {given.name}", {given.name: json.dumps(rows)}
+        item, converted = _from_item(given.name, given.columns)
+        rows = zip(*_converted(list(zip(*given.rows, strict=True)), converted), strict=True) if given.rows else ()
+        return item, {given.name: _json(list(rows))}
 
     def port_error(self, error: Exception) -> Exception | None:
         """See Seam."""
@@ -87,37 +88,91 @@ class SqliteSeam:
 
 
 class SqliteDriver:
-    """Implements seam.Driver with one hop to SQLite's thread a statement."""
+    """Implements seam.Driver with one hop to SQLite's thread a call."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
-        """Take the connection inside SQLAlchemy's transaction."""
+        """Take the connection under SQLAlchemy's."""
         self._connection = connection
+
+    @property
+    def usable(self) -> bool:
+        """See Driver."""
+        return True  # a file does not go away
+
+    async def begin(self) -> None:
+        """See Driver."""
+        await self._connection.execute_fetchall("BEGIN IMMEDIATE")
+
+    async def commit(self) -> None:
+        """See Driver."""
+        await self._connection.commit()
+
+    async def rollback(self) -> None:
+        """See Driver."""
+        await self._connection.rollback()
 
     async def fetch(self, sql: str, bound: dict[str, object]) -> Found:
         """See Driver."""
         return list(await self._connection.execute_fetchall(sql, bound))
 
-    async def insert(self, table: Table, columns: str, rows: Sequence[Sequence[Value]]) -> None:
+    async def insert(self, given: Sequence[Insert]) -> None:
         """See Driver."""
-        sql, converted = _insert(table, columns)
-        await self._connection.executemany(sql, _converted(rows, converted))
+        statements = [statement for one in given for statement in _statements(one)]
+        await self._connection._execute(_execute_all, self._connection, statements)  # type: ignore[no-untyped-call]
+
+
+Statement = tuple[str, list[object]]
+
+
+_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @lru_cache
-def _insert(table: Table, columns: str) -> tuple[str, tuple[tuple[int, str], ...]]:
-    """Return the statement, and which of its columns need another form."""
-    names = [name.strip() for name in columns.split(",")]
-    kinds = [table.c[name].type for name in names]
-    converted = tuple(
+def _from_item(name: str, columns: tuple[tuple[str, str], ...]) -> tuple[str, tuple[tuple[int, str], ...]]:
+    """Return a relation's FROM item, and which of its columns need another form."""
+    listed = ", ".join(f"value ->> {place} AS {column}" for place, (column, _) in enumerate(columns))
+    converted = tuple((place, kind) for place, (_, kind) in enumerate(columns) if kind in _CONVERTERS)
+    return f"(SELECT {listed} FROM json_each(:{name})) AS {name}", converted
+
+
+def _execute_all(connection: aiosqlite.Connection, statements: Sequence[Statement]) -> None:
+    """Execute statements in SQLite's thread; aiosqlite has no public way to do several in one hop."""
+    execute = connection._conn.execute
+    for sql, bound in statements:
+        execute(sql, bound)
+
+
+def _statements(given: Insert) -> Iterator[Statement]:
+    """Insert as many rows a statement as can be: SQLite's thread takes Python's lock once for each."""
+    columns = _converted(given.columns, _columns_converted(given.table, given.names))
+    rows = list(zip(*columns, strict=True))
+    start = 0
+    while start < len(rows):
+        count = min(ROWS_MOST, 1 << (len(rows) - start).bit_length() - 1)  # a power of two: few statements to prepare
+        bound = list(chain.from_iterable(rows[start : start + count]))
+        yield _insert(given.table, given.names, count), bound
+        start += count
+
+
+@lru_cache
+def _columns_converted(table: Table, columns: str) -> tuple[tuple[int, str], ...]:
+    """Return which of the columns need another form."""
+    kinds = [table.c[name.strip()].type for name in columns.split(",")]
+    return tuple(
         (place, "uuid" if isinstance(kind, IdColumn) else "timestamptz")
         for place, kind in enumerate(kinds)
         if isinstance(kind, IdColumn | Instant)
     )
-    return f"INSERT INTO {table.name} ({columns}) VALUES ({', '.join('?' * len(names))})", converted
+
+
+@lru_cache(maxsize=512)
+def _insert(table: Table, columns: str, count: int) -> str:
+    row = f"({', '.join('?' * (columns.count(',') + 1))})"
+    return f"INSERT INTO {table.name} ({columns}) VALUES {', '.join([row] * count)}"
 
 
 def _digits(ids: Sequence[object]) -> list[object]:
-    return [one.rpartition("_")[2] if isinstance(one, str) else None for one in ids]
+    return [one[-32:] if isinstance(one, str) else None for one in ids]
 
 
 def _instants(times: Sequence[object]) -> list[object]:
@@ -132,11 +187,9 @@ def _instants(times: Sequence[object]) -> list[object]:
 _CONVERTERS = {"uuid": _digits, "timestamptz": _instants}
 
 
-def _converted(rows: Sequence[Sequence[Value]], converted: Sequence[tuple[int, str]]) -> list[tuple[object, ...]]:
-    """Return rows with the columns named (place, kind) in SQLite's form."""
-    by_column: list[Sequence[object]] = list(zip(*rows, strict=True))
-    if not by_column:
-        return []
+def _converted(columns: Sequence[Sequence[Value]], converted: Sequence[tuple[int, str]]) -> list[Sequence[object]]:
+    """Return columns, those named (place, kind) in SQLite's form."""
+    found: list[Sequence[object]] = list(columns)
     for place, kind in converted:
-        by_column[place] = _CONVERTERS[kind](by_column[place])
-    return list(zip(*by_column, strict=True))
+        found[place] = _CONVERTERS[kind](found[place])
+    return found

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -27,6 +27,7 @@ from tenantry.store.provision import ProvisionQueries
 from tenantry.store.rows import read_key
 from tenantry.store.seam import Driver, Seam
 from tenantry.store.vault import Vault
+from tenantry.store.writing import Writer
 
 
 class Step(AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, ProvisionQueries):
@@ -43,11 +44,11 @@ class Step(AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, Provisio
 
 
 class Store:
-    """Implements ports.Store on two engines: one writes (on SQLite a single connection), one reads."""
+    """Implements ports.Store: kept connections write (on SQLite a single one), an engine reads."""
 
     def __init__(
         self,
-        writer: AsyncEngine,
+        writer: Writer,
         reader: AsyncEngine,
         seam: Seam,
         vault: Vault,
@@ -65,21 +66,19 @@ class Store:
     async def step(self, lock: CellId | None = None) -> AsyncIterator[Step]:
         """See ports.Store."""
         with self._port_errors():
-            async with self._writer.begin() as conn:
+            async with self._writer.transaction() as kept:
                 if lock is not None and self.seam.name == "postgresql":
-                    await conn.execute(
-                        text("SELECT 1 FROM cell WHERE id = :id FOR UPDATE"), {"id": self.seam.raw(lock)}
-                    )
-                now = await self.seam.now(conn)
-                yield Step(conn, await self.seam.driver(conn), now, self)
+                    locked: dict[str, object] = {"id": self.seam.raw(lock)}
+                    await kept.driver.fetch("SELECT 1 FROM cell WHERE id = :id FOR UPDATE", locked)
+                yield Step(kept.conn, kept.driver, await self.seam.now(kept.driver), self)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Step]:
         """Open one reading transaction: a consistent view that delays nobody."""
         with self._port_errors():
             async with self._reader.begin() as conn:
-                now = await self.seam.now(conn)
-                yield Step(conn, await self.seam.driver(conn), now, self)
+                driver = await self.seam.driver(conn)
+                yield Step(conn, driver, await self.seam.now(driver), self)
 
     def of(self, tenant_id: TenantId) -> TenantScope:
         """See ports.Store."""
@@ -97,7 +96,7 @@ class Store:
 
     async def close(self) -> None:
         """Give every connection back."""
-        await self._writer.dispose()
+        await self._writer.close()
         await self._reader.dispose()
         if self._on_close:
             self._on_close()
