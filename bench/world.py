@@ -69,8 +69,20 @@ class World:
 @contextlib.asynccontextmanager
 async def local_ses(*flags: str) -> AsyncIterator[str]:
     """Run a local SES in a process of its own."""
-    command = [sys.executable, "-m", "tenantry", "ses-local", "--json", "--port", "0", "--control-rate", "0", *flags]
-    child = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    command = [
+        sys.executable,
+        "-m",
+        "tenantry",
+        "ses-local",
+        "--attached",
+        "--json",
+        "--port",
+        "0",
+        "--control-rate",
+        "0",
+        *flags,
+    ]
+    child = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None
     text = ""
     url = ""

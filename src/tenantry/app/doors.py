@@ -36,6 +36,12 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
+def url_of(door: socket.socket) -> str:
+    """Return the URL of doors that listen here."""
+    host, port = door.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 class DoorServer(uvicorn.Server):
     """A uvicorn server that says when it is up, and leaves signals to the process that embeds it."""
 

@@ -19,7 +19,7 @@ from tenantry.core.claim import Claim
 from tenantry.core.ids import CellId
 from tenantry.core.outcome import Outcome, Unknown
 from tenantry.core.turn import Ending
-from tenantry.flow.dispatch import Claimed, claim, hand_back, settle
+from tenantry.flow.dispatch import NOBODY, Claimed, claim, hand_back, settle
 from tenantry.ports import Clock, Ses, Settled, Store, StoreBusy
 
 T = TypeVar("T")
@@ -37,12 +37,27 @@ class Flow:
     turn_poll_seconds: float = 0.02
 
 
+def nobody() -> int:
+    """Stand for a worker that is not enrolled."""
+    return NOBODY
+
+
 class Pipeline:
     """Claims, sends and settles for one cell until cancelled."""
 
-    def __init__(self, store: Store, ses: Ses, clock: Clock, cell: CellId, flow: Flow) -> None:
-        """mail is the bell that accept rings; backoff rests after errors of the store."""
+    def __init__(
+        self,
+        store: Store,
+        ses: Ses,
+        clock: Clock,
+        cell: CellId,
+        flow: Flow,
+        *,
+        worker: Callable[[], int | None] = nobody,
+    ) -> None:
+        """worker: whose claims they are, None while nobody may claim; mail is the bell that accept rings."""
         self.mail = Kick()
+        self._worker = worker
         self._store = store
         self._ses = ses
         self._clock = clock
@@ -56,12 +71,17 @@ class Pipeline:
 
     async def claim_round(self) -> None:
         """Take one turn and start all of it; wait where there is nothing to take."""
+        worker = self._worker()
+        if worker is None:
+            await self._clock.sleep(IDLE_SECONDS)
+            return
         room = self._flow.in_flight - len(self._sending)
         if room < self._flow.in_flight / 2 and (await self._more_room() or not room):
             return
-        claimed = await self._take(room)
+        begin_by = self._clock.monotonic() + self._flow.claim_ahead_seconds
+        claimed = await self._take(room, worker)
         for one in claimed.claims:
-            task = asyncio.create_task(self._send(one))
+            task = asyncio.create_task(self._send(one, begin_by))
             self._sending.add(task)
             task.add_done_callback(self._sent)
         if claimed.claims:
@@ -80,9 +100,9 @@ class Pipeline:
         except TimeoutError:
             return False
 
-    async def _take(self, room: int) -> Claimed:
+    async def _take(self, room: int, worker: int) -> Claimed:
         """Take a turn; a stop in the middle of it waits for its end and gives back what nobody began to send."""
-        turn = asyncio.create_task(self._turn(room))
+        turn = asyncio.create_task(self._turn(room, worker))
         try:
             return await asyncio.shield(turn)
         except asyncio.CancelledError:
@@ -92,17 +112,21 @@ class Pipeline:
                     await hand_back(self._store, [one.attempt_id for one in turn.result().claims])
             raise
 
-    async def _turn(self, room: int) -> Claimed:
+    async def _turn(self, room: int, worker: int) -> Claimed:
         """Claim; what took too long goes back, since a pause may have been acknowledged meanwhile."""
         began = self._clock.monotonic()
-        claimed = await claim(self._store, self._cell, room)
+        claimed = await claim(self._store, self._cell, room, worker)
         if not claimed.claims or self._clock.monotonic() - began <= self._flow.claim_ahead_seconds:
             return claimed
         await self._persist(partial(hand_back, self._store, [one.attempt_id for one in claimed.claims]))
         self._log.warning("claims came too late and went back", claims=len(claimed.claims))
         return Claimed((), claimed.ending)
 
-    async def _send(self, one: Claim) -> None:
+    async def _send(self, one: Claim, begin_by: float) -> None:
+        """Send, unless this process was held up: a pause may have been acknowledged meanwhile."""
+        if self._clock.monotonic() > begin_by:
+            await self._persist(partial(hand_back, self._store, [one.attempt_id]))
+            return
         self._finished.put_nowait(await self._ses.send(one))
 
     def _sent(self, task: asyncio.Task[None]) -> None:

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -19,9 +17,10 @@ import uvloop
 from tenantry.app.batch import Batcher
 from tenantry.app.cell import open_cloud
 from tenantry.app.clock import SystemClock
-from tenantry.app.doors import DoorServer, listen, make_server
+from tenantry.app.doors import listen, make_server, url_of
 from tenantry.app.logs import set_up_logs
-from tenantry.app.loop import settle_heap
+from tenantry.app.process import Parts, serve
+from tenantry.app.shared import NOBODY
 from tenantry.app.worker import Worker
 from tenantry.core.ids import KeyId
 from tenantry.core.tenant import Scope
@@ -33,7 +32,6 @@ from tenantry.store.vault import Vault
 
 SEALING_KEY_FILE = "secret.key"
 OPERATOR_KEY_FILE = "operator.key"
-BOOT = KeyId("key_" + "0" * 32)  # stands for this process where an operator's name is asked for
 CHILD_SECONDS = 15.0
 
 
@@ -73,41 +71,27 @@ async def _up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
         cloud = open_cloud(settings, store, clock, ses_url)
         stack.push_async_callback(cloud.close)
         key_id, secret, created = await _operator_key(settings, store)
-        host, port = door.getsockname()[:2]
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         local = ses_url if settings.starts_local_ses else None
-        started = Started(url, local, settings.data, key_id, secret, created)
+        started = Started(url_of(door), local, settings.data, key_id, secret, created)
         worker = Worker(settings, store, clock, cell, cloud)
         batcher = Batcher(store, settings.accept_batch_size, 1, worker.pipeline.mail.ring)
         server = make_server(settings, store, clock, batcher)
-        await _serve(worker, server, door, lambda: on_ready(started))
-
-
-async def _serve(worker: Worker, server: DoorServer, door: socket.socket, ready: Callable[[], None]) -> None:
-    """Run doors and worker until told to stop; then close the doors, finish what is under way, and return."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    settle_heap()
-    doors = asyncio.create_task(server.serve(sockets=[door]), name="doors")
-    work = asyncio.create_task(worker.run(), name="worker")
-    await server.up.wait()
-    ready()
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((doors, work, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    server.should_exit = True
-    await doors
-    work.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
-    await worker.pipeline.drain()
+        await serve(Parts(worker, server, door), lambda: on_ready(started))
 
 
 @contextlib.asynccontextmanager
 async def _local_ses(settings: Settings) -> AsyncIterator[str]:
     """Run a local SES as a child, and end it with this process."""
-    command = [sys.executable, "-m", "tenantry", "ses-local", "--json", "--port", str(settings.local_ses_port)]
+    command = [
+        sys.executable,
+        "-m",
+        "tenantry",
+        "ses-local",
+        "--attached",
+        "--json",
+        "--port",
+        str(settings.local_ses_port),
+    ]
     command += ["--rate", str(settings.local_ses_rate), "--quota", str(settings.local_ses_quota)]
     command += ["--control-rate", str(settings.local_ses_control_rate), "--seed", str(settings.local_ses_seed)]
     command += ["--region", settings.region, "--account-id", settings.account_id]
@@ -115,7 +99,7 @@ async def _local_ses(settings: Settings) -> AsyncIterator[str]:
     for rule in settings.local_ses_recipients:
         command += ["--recipients", rule]
     child = await asyncio.create_subprocess_exec(
-        *command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True
+        *command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, start_new_session=True
     )
     try:
         yield await _child_url(child)
@@ -159,7 +143,7 @@ async def _operator_key(settings: Settings, store: Store) -> tuple[str, str, boo
         known = await store.key(KeyId(key_id))
         if known is not None and known[0].revoked_at is None:
             return key_id, secret, False
-    key, secret = await store.fleet(BOOT).add_key(frozenset({Scope.OPERATE}))
+    key, secret = await store.fleet(NOBODY).add_key(frozenset({Scope.OPERATE}))
     _write_private(path, f"{key.id}.{secret}")
     return key.id, secret, True
 

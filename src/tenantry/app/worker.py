@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 
 import structlog
 
@@ -15,12 +17,15 @@ from tenantry.core.ids import CellId
 from tenantry.flow.dispatch import abandon, wake_stranded
 from tenantry.flow.guard import Ramp, act, climb, drain_all
 from tenantry.flow.provision import Course, Pace, Provisioning, reconcile
-from tenantry.ports import Clock
+from tenantry.flow.sweep import bury, sweep
+from tenantry.ports import Clock, StoreBusy
 from tenantry.settings import Settings
 from tenantry.store.bootstrap import ensure_partitions
+from tenantry.store.session import Presence, enroll
 from tenantry.store.store import Store
 
 PARTITION_SECONDS = 3_600.0
+BEAT_SECONDS = 1.0  # between signs of life, and between asks for the lead of a cell
 PROVISION_REST = 10.0  # a pass compares everything: it may take a tenth of the time at most
 
 
@@ -46,36 +51,86 @@ class Worker:
         flow = Flow(
             settings.in_flight, settings.claim_ahead_seconds, settings.settle_batch_size, settings.turn_poll_seconds
         )
-        self.pipeline = Pipeline(store, cloud.ses, clock, cell, flow)
+        self.pipeline = Pipeline(store, cloud.ses, clock, cell, flow, worker=self._number)
         self.reader = FeedReader(store, cloud.feed, cell, self.bells.crossed.ring)
         waits = Provisioning(poll=settings.identity_poll_seconds)
         self._course = Course(Pace(clock, settings.control_rate), waits)
         self._ramp = Ramp(settings.ramp_stage_seconds)
+        self._presence: Presence | None = None
         self._log = structlog.get_logger(cell=cell)
 
     async def run(self) -> None:
-        """Run every loop until cancelled. What an earlier process left open is made unknown first."""
-        gone = await abandon(self._store, self._cell)
+        """Run every loop until cancelled; what a dead worker left open is made unknown first."""
+        await self._enroll()
+        gone = await abandon(self._store, self._cell) if self._store.alone else len(await bury(self._store))
         if gone:
-            self._log.warning("claims of an earlier process are unknown now", claims=gone)
+            self._log.warning("what a dead worker left open is unknown now", left=gone)
         await self.account_round()
         backoff = Backoff(self._clock, self._settings.backoff_seconds)
-        rounds = {
+        async with asyncio.TaskGroup() as group:
+            for name, one_round in self._rounds().items():
+                group.create_task(forever(name, backoff, one_round), name=name)
+
+    def _rounds(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Name the loops: what every worker does, then what one does for the cell."""
+        for_all = {
+            "presence": self._presence_round,
             "claim": self.pipeline.claim_round,
             "settle": self.pipeline.settle_round,
             "ingest": self.reader.ingest_round,
             "guard": self._guard_round,
+            **{f"feed-{number}": self.reader.read_round for number in range(READERS)},
+        }
+        for_one = {
             "ramp": self._ramp_round,
             "provision": self.provision_round,
             "account": self._account_watch,
+            "stranded": self._stranded_round,
             "sweep": self._sweep_round,
             "partitions": self._partition_round,
         }
-        async with asyncio.TaskGroup() as group:
-            for name, one_round in rounds.items():
-                group.create_task(forever(name, backoff, one_round), name=name)
-            for number in range(READERS):
-                group.create_task(forever(f"feed-{number}", backoff, self.reader.read_round), name=f"feed-{number}")
+        return for_all | {name: self._led(one_round) for name, one_round in for_one.items()}
+
+    def _led(self, one_round: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """Let a round run only while this worker leads the cell."""
+
+        async def led() -> None:
+            if self._presence is not None and await self._presence.leads(self._cell):
+                await one_round()
+            else:
+                await self._clock.sleep(BEAT_SECONDS)
+
+        return led
+
+    async def _enroll(self) -> None:
+        self._presence = await enroll(self._store, self._settings.cell_name, version("tenantry"), self._woken)
+        self._log.info("enrolled", worker=self._presence.number)
+
+    def _woken(self, cell: str) -> None:
+        if cell == self._cell:
+            self.pipeline.mail.ring()
+
+    def _number(self) -> int | None:
+        """Return this worker's number while its claims are its own."""
+        return self._presence.number if self._presence is not None and self._presence.alive else None
+
+    async def _presence_round(self) -> None:
+        if self._presence is None:
+            await self._enroll()
+            return
+        await self._clock.sleep(BEAT_SECONDS)
+        try:
+            await self._presence.beat()
+        except StoreBusy:
+            if not self._presence.alive:
+                self._presence = None
+            raise
+
+    async def leave(self) -> None:
+        """End in good order, once run has been cancelled: finish what is under way, and say goodbye."""
+        await self.pipeline.drain()
+        if self._presence is not None:
+            await self._presence.close()
 
     async def _guard_round(self) -> None:
         await self.bells.crossed.wait(self._settings.guard_poll_seconds)
@@ -114,11 +169,19 @@ class Worker:
         await self._clock.sleep(self._settings.account_poll_seconds)
         await self.account_round()
 
-    async def _sweep_round(self) -> None:
+    async def _stranded_round(self) -> None:
         woken = await wake_stranded(self._store, self._cell)
         if woken:
             self._log.debug("lanes woken by the sweep", lanes=woken)
             self.pipeline.mail.ring()
+        await self._clock.sleep(self._settings.sweep_seconds)
+
+    async def _sweep_round(self) -> None:
+        swept = await sweep(self._store, self._cell)
+        if swept:
+            self._log.warning(
+                "swept", expired=swept.expired, resent=swept.resent, given_up=swept.given_up, dead_workers=swept.dead
+            )
         await self._clock.sleep(self._settings.sweep_seconds)
 
     async def _partition_round(self) -> None:

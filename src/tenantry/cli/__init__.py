@@ -1,6 +1,6 @@
 """Owns the `tenantry` command: its tree, and what each command says on the terminal.
 
-Leaves every decision to the API: all but `up`, `demo` and `ses-local` are clients of it.
+Leaves every decision to the API: all but the programs (`up`, `demo`, `ses-local`, `gateway`, `worker`) are clients of it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from tenantry.cli.fleet import cell, doctor, plan, pool
 from tenantry.cli.identities import identity
 from tenantry.cli.keys import key
 from tenantry.cli.mail import message, send
+from tenantry.cli.processes import gateway, operator_key, secret_key, worker
 from tenantry.cli.run import demo, ses_local, up
 from tenantry.cli.stops import explain, pause, pauses, reinstate, reputation
 from tenantry.cli.tenants import stream, tenant
@@ -35,5 +36,6 @@ def main() -> None:
 for command in (
     *(up, demo, ses_local, tenant, stream, identity, key, send, message),
     *(pause, pauses, reinstate, explain, reputation, pool, cell, plan, doctor),
+    *(gateway, worker, secret_key, operator_key),
 ):
     main.add_command(command)

@@ -5,7 +5,10 @@ Everything heavy is imported when its command runs, so that `tenantry --help` an
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,16 +128,25 @@ def _ready(started: Started, as_json: bool) -> None:
 @click.option("--region", default="us-east-1", show_default=True, help="Region that it stands for.")
 @click.option("--account-id", default="123456789012", show_default=True, help="Account that it stands for.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of its chance.")
+@click.option("--attached", is_flag=True, help="End when standard input closes: for a program whose child it is.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document once ready.")
-def ses_local(host: str, port: int, as_json: bool, **given: object) -> None:
+def ses_local(host: str, port: int, as_json: bool, attached: bool, **given: object) -> None:
     """Run a local Amazon SES v2 with its event queue; any AWS SDK can use it by its endpoint URL."""
     from tenantry.emulator import serve
 
+    if attached:
+        threading.Thread(target=_end_with_input, daemon=True).start()
     try:
         options = _options(given)
     except (ValueError, OSError) as error:
         end(wrong_use(str(error)), as_json)
     serve(options, port, host=host, on_ready=lambda url: _local_ready(url, as_json))
+
+
+def _end_with_input() -> None:
+    """Wait for the end of standard input, which comes however the parent ends, and end in good order."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _options(given: dict[str, object]) -> Options:

@@ -14,6 +14,8 @@ from tenantry.core.outcome import Outcome
 from tenantry.core.turn import Ending, choose
 from tenantry.ports import Settled, Store
 
+NOBODY = 0  # no worker has this number: its claims are found by their age
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
@@ -23,8 +25,8 @@ class Claimed:
     ending: Ending
 
 
-async def claim(store: Store, cell: CellId, room: int) -> Claimed:
-    """Take what one cell may start now, each lane in its fair turn; room is how many more may be in flight."""
+async def claim(store: Store, cell: CellId, room: int, worker: int = NOBODY) -> Claimed:
+    """Take what one cell may start now, each lane in its fair turn; room is how many more this worker may have in flight."""
     async with store.step(lock=cell) as step:
         await step.consume_wakes(cell)
         credit, shares = await step.credit(cell, room)
@@ -32,7 +34,7 @@ async def claim(store: Store, cell: CellId, room: int) -> Claimed:
         if not lanes:
             return Claimed((), Ending.NO_MAIL if credit.recipients >= 1 else Ending.RATE)
         turn = choose(lanes, credit, shares)
-        return Claimed(await step.claim(cell, lanes, turn), turn.ending)
+        return Claimed(await step.claim(cell, lanes, turn, worker), turn.ending)
 
 
 async def settle(store: Store, outcomes: Sequence[Outcome]) -> Settled:

@@ -21,6 +21,7 @@ from tenantry.core.ids import (
 )
 from tenantry.core.message import Accepted, Message
 from tenantry.core.outcome import Outcome
+from tenantry.core.overdue import UnknownMail
 from tenantry.core.pause import Author, Pause, ScopeId
 from tenantry.core.plan import Resource
 from tenantry.core.policy import Action, LineKind, Verdict
@@ -84,8 +85,8 @@ class DispatchStep(Step, Protocol):
         """Return the ready lanes that could be chosen with this credit, by tag, with their first due messages."""
         ...
 
-    async def claim(self, cell: CellId, lanes: Sequence[Lane], turn: Turn) -> Sequence[Claim]:
-        """Write the turn down (claims, tags, shares, credit, parked lanes) and return the claims in turn order.
+    async def claim(self, cell: CellId, lanes: Sequence[Lane], turn: Turn, worker: int) -> Sequence[Claim]:
+        """Write the turn down (this worker's claims, tags, shares, credit, parked lanes); return the claims in turn order.
 
         Recipients that were suppressed since acceptance are taken out; a message left with none is settled.
         """
@@ -213,5 +214,37 @@ class ProvisionStep(Step, Protocol):
         ...
 
 
-class StoreStep(AcceptStep, DispatchStep, IngestStep, GuardStep, ProvisionStep, Protocol):
+class SweepStep(Step, Protocol):
+    """What sweep reads and writes; most: of each kind, in one step."""
+
+    async def expire(self, cell: CellId, most: int) -> int:
+        """Settle as expired what waited longer than its class allows; return how many messages."""
+        ...
+
+    async def unknown_mail(self, cell: CellId, before: datetime, most: int) -> Sequence[UnknownMail]:
+        """Return messages whose outcome is unknown since this time, oldest first."""
+        ...
+
+    async def resend(self, messages: Sequence[MessageId]) -> None:
+        """Queue unknown messages again, marked as possible duplicates; one that was settled meanwhile is left alone."""
+        ...
+
+    async def give_up(self, cell: CellId, before: datetime) -> int:
+        """Make claims unknown that are open since this time; return how many."""
+        ...
+
+    async def suspects(self) -> Sequence[int]:
+        """Return workers that look dead, without keeping anybody else from looking."""
+        ...
+
+    async def dead_workers(self) -> Sequence[int]:
+        """Return workers that are dead and that nobody else buries meanwhile."""
+        ...
+
+    async def bury(self, workers: Sequence[int]) -> int:
+        """Note that workers are gone and make their open claims unknown; return how many claims."""
+        ...
+
+
+class StoreStep(AcceptStep, DispatchStep, IngestStep, GuardStep, ProvisionStep, SweepStep, Protocol):
     """A step with every verb's reads and writes."""

@@ -15,12 +15,22 @@ from tenantry.core.tenant import Identity, IdentityStatus, Sender, Stream, Tenan
 from tenantry.ports import Remembered
 from tenantry.store import tables
 from tenantry.store.rows import read_identity, read_stream, read_tenant
-from tenantry.store.seam import Insert, Queries, relation
+from tenantry.store.seam import CHANNEL, Insert, Queries, relation
 from tenantry.store.tables import AnyId
 
 SENDERS_KEPT = 10_000
 QUEUED = int(Fact.QUEUED)
 SUPPRESSED = int(Fact.QUEUED | Fact.SUPPRESSED)
+_WAKE = (
+    "INSERT INTO wake (cell_id, stream_id) SELECT lane.cell_id, lane.stream_id FROM {w}"
+    " JOIN lane ON lane.stream_id = w.stream_id WHERE NOT lane.ready"
+)
+WAKE = {
+    "sqlite": _WAKE,
+    # workers of other processes listen; only a lane that was idle is told of, since NOTIFY makes commits wait in line
+    "postgresql": f"WITH woken AS ({_WAKE} RETURNING cell_id)"
+    f" SELECT pg_notify('{CHANNEL}', replace(CAST(cell_id AS text), '-', '')) FROM woken GROUP BY cell_id",
+}
 
 
 class SenderCache:
@@ -219,8 +229,7 @@ class AcceptQueries(Queries):
     async def _wake(self, streams: Iterable[StreamId]) -> None:
         """Leave a wake for each lane that is not ready; a lane made unready meanwhile is found by the sweep."""
         await self.run(
-            "INSERT INTO wake (cell_id, stream_id) SELECT lane.cell_id, lane.stream_id FROM {w}"
-            " JOIN lane ON lane.stream_id = w.stream_id WHERE NOT lane.ready",
+            WAKE[self.seam.name],
             relation("w(stream_id uuid)", [(stream,) for stream in sorted(streams)]),
         )
 

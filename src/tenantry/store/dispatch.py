@@ -130,9 +130,9 @@ class DispatchQueries(Queries):
             allowance=allowance,
         )
 
-    async def claim(self, cell: CellId, lanes: Sequence[Lane], turn: Turn) -> Sequence[Claim]:
+    async def claim(self, cell: CellId, lanes: Sequence[Lane], turn: Turn, worker: int) -> Sequence[Claim]:
         """See ports.DispatchStep."""
-        claims = await self._take(cell, turn.picks) if turn.picks else []
+        claims = await self._take(cell, turn.picks, worker) if turn.picks else []
         await self._move_lanes(lanes, turn)
         await self.run(
             "UPDATE cell SET tokens = :tokens, tokens_at = :now, backoff = :backoff, shares = :shares,"
@@ -146,7 +146,7 @@ class DispatchQueries(Queries):
         )
         return claims
 
-    async def _take(self, cell: CellId, picks: Sequence[Pick]) -> list[Claim]:
+    async def _take(self, cell: CellId, picks: Sequence[Pick], worker: int) -> list[Claim]:
         wanted = relation("w(message_id uuid)", sorted((pick.message_id,) for pick in picks))
         taken = {
             self.seam.id(MessageId, message): attempts
@@ -158,7 +158,7 @@ class DispatchQueries(Queries):
         mailboxes = await self._mailboxes(wanted)
         found = await self.run(
             "SELECT m.id, m.tenant_id, m.stream_id, m.sender, m.reply_to, m.tags, c.body, lane.pool_id FROM {w}"
-            " JOIN message m ON m.id = w.message_id JOIN content c ON c.message_id = m.id"
+            " JOIN message m ON m.id = w.message_id AND m.state = 'waiting' JOIN content c ON c.message_id = m.id"
             " JOIN lane ON lane.stream_id = m.stream_id",
             wanted,
         )
@@ -175,7 +175,7 @@ class DispatchQueries(Queries):
         ]
         await self.insert(
             tables.attempt,
-            "id, message_id, cell_id, stream_id, tenant_id, pool_id, number, cost, claimed_at",
+            "id, message_id, cell_id, stream_id, tenant_id, pool_id, worker_id, number, cost, claimed_at",
             [
                 (
                     claim.attempt_id,
@@ -184,6 +184,7 @@ class DispatchQueries(Queries):
                     claim.stream_id,
                     claim.tenant_id,
                     pools[claim.message_id],
+                    worker,
                     claim.number,
                     len(claim.to + claim.cc + claim.bcc),
                     self.now,

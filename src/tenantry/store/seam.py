@@ -21,6 +21,7 @@ from tenantry.core.ids import Id
 from tenantry.store.types import micros
 
 K = TypeVar("K", bound=Id)
+CHANNEL = "tenantry"  # on which PostgreSQL tells workers of mail for an idle lane
 DbRow = Row[*tuple[Any, ...]]  # the one place where a driver's untyped values come in; readers give them types
 DriverRow = Sequence[Any]
 Found = list[DriverRow]

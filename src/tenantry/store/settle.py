@@ -23,6 +23,7 @@ HOLD_SECONDS = {Hold.UNVERIFIED: 60.0, Hold.UNPROVISIONED: 5.0, Hold.PAUSED: 15.
 AIMD_CUT = 0.7
 AIMD_LEAST = 0.05
 SUPPRESSED = int(Fact.SUPPRESSED)
+EXPIRED = "it waited longer than mail of its class is kept"
 GONE = "the worker that held this claim is gone"
 
 
@@ -59,10 +60,10 @@ class SettleQueries(Queries):
     async def _close(
         self, finished: Sequence[tuple[AttemptId, str, str | None, str | None]]
     ) -> dict[AttemptId, tuple[MessageId, int, CellId, int]]:
-        """Finish attempts that are still open; return their message, number, cell and cost."""
+        """Finish attempts that are still open (SES's answer may come late, too); return message, number, cell and cost."""
         found = await self.run(
             "UPDATE attempt SET finished_at = :now, outcome = w.outcome, reason = w.reason, ses_id = w.ses_id FROM {w}"
-            " WHERE attempt.id = w.id AND attempt.finished_at IS NULL"
+            " WHERE attempt.id = w.id AND (attempt.finished_at IS NULL OR (attempt.outcome = 'unknown' AND w.outcome = 'handed'))"
             " RETURNING attempt.id, attempt.message_id, attempt.number, attempt.cell_id, attempt.cost",
             relation("w(id uuid, outcome text, reason text, ses_id text)", sorted(finished)),
             now=self.now,
@@ -178,25 +179,41 @@ class SettleQueries(Queries):
         )
 
     async def _queue(self, rows: Sequence[tuple[MessageId, datetime, int, int, str | None]]) -> None:
-        if rows:
-            await self.run(
-                "INSERT INTO waiting (message_id, stream_id, due_at, cost, attempts, hold)"
-                " SELECT w.message_id, m.stream_id, w.due_at, w.cost, w.attempts, w.hold FROM {w}"
-                " JOIN message m ON m.id = w.message_id WHERE m.state = 'waiting'",
-                relation(
-                    "w(message_id uuid, due_at timestamptz, cost bigint, attempts bigint, hold text)",
-                    sorted(rows),
-                ),
-            )
+        """Let messages wait until they are due, but for those that will have expired by then."""
+        if not rows:
+            return
+        wanted = relation(
+            "w(message_id uuid, due_at timestamptz, cost bigint, attempts bigint, hold text)", sorted(rows)
+        )
+        await self.run(
+            "INSERT INTO waiting (message_id, stream_id, due_at, cost, attempts, hold)"
+            " SELECT w.message_id, m.stream_id, w.due_at, w.cost, w.attempts, w.hold FROM {w}"
+            " JOIN message m ON m.id = w.message_id WHERE m.state = 'waiting' AND m.expires_at > w.due_at",
+            wanted,
+        )
+        late = await self.run(
+            "SELECT m.id FROM {w} JOIN message m ON m.id = w.message_id"
+            " WHERE m.state = 'waiting' AND m.expires_at <= w.due_at",
+            wanted,
+        )
+        await self.expire_messages([self.seam.id(MessageId, row[0]) for row in late])
+
+    async def expire_messages(self, messages: Sequence[MessageId]) -> None:
+        """Settle messages that wait nowhere any more as expired, with their recipients."""
+        await self._end(MessageState.EXPIRED, Fact.EXPIRED, [(message, EXPIRED) for message in messages])
 
     async def _refuse(self, refused: Sequence[tuple[MessageId, str]]) -> None:
-        await self._set_state(MessageState.REFUSED, refused, settled=True)
-        if refused:
+        await self._end(MessageState.REFUSED, Fact.REFUSED, refused)
+
+    async def _end(self, state: MessageState, fact: Fact, ended: Sequence[tuple[MessageId, str]]) -> None:
+        """Settle messages that will not be handed over, and say so of each recipient that is not suppressed."""
+        await self._set_state(state, ended, settled=True)
+        if ended:
             await self.run(
                 f"UPDATE recipient SET facts = facts | :fact FROM {{w}} WHERE recipient.message_id = w.id"
-                f" AND (recipient.facts & {int(Fact.SUPPRESSED)}) = 0",
-                relation("w(id uuid)", sorted((message,) for message, _ in refused)),
-                fact=int(Fact.REFUSED),
+                f" AND (recipient.facts & {SUPPRESSED}) = 0",
+                relation("w(id uuid)", sorted((message,) for message, _ in ended)),
+                fact=int(fact),
             )
 
     async def _unknown(self, unknown: Sequence[tuple[MessageId, str]]) -> None:
@@ -230,10 +247,10 @@ class SettleQueries(Queries):
         """See ports.DispatchStep."""
         closed = await self._close([(attempt, "returned", "not begun in time", None) for attempt in attempts])
         await self._queue([(message, self.now, cost, number - 1, None) for message, number, _, cost in closed.values()])
-        await self._wake_lanes_of(message for message, _, _, _ in closed.values())
+        await self.wake_lanes_of(message for message, _, _, _ in closed.values())
         return len(closed)
 
-    async def _wake_lanes_of(self, messages: Iterable[MessageId]) -> None:
+    async def wake_lanes_of(self, messages: Iterable[MessageId]) -> None:
         await self.run(
             "INSERT INTO wake (cell_id, stream_id) SELECT DISTINCT lane.cell_id, lane.stream_id FROM {w}"
             " JOIN message m ON m.id = w.id JOIN lane ON lane.stream_id = m.stream_id WHERE NOT lane.ready",

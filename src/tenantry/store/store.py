@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import URL, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -26,11 +26,12 @@ from tenantry.store.manage import FleetScope, TenantScope
 from tenantry.store.provision import ProvisionQueries
 from tenantry.store.rows import read_key
 from tenantry.store.seam import Driver, Seam
+from tenantry.store.sweep import SweepQueries
 from tenantry.store.vault import Vault
 from tenantry.store.writing import Writer
 
 
-class Step(AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, ProvisionQueries):
+class Step(AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, ProvisionQueries, SweepQueries):
     """One transaction with every verb's queries; implements ports.StoreStep."""
 
     def __init__(self, conn: AsyncConnection, driver: Driver, now: datetime, store: Store) -> None:
@@ -79,6 +80,16 @@ class Store:
             async with self._reader.begin() as conn:
                 driver = await self.seam.driver(conn)
                 yield Step(conn, driver, await self.seam.now(driver), self)
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process is the only one: SQLite's lock sees to it."""
+        return self.seam.name == "sqlite"
+
+    @property
+    def url(self) -> URL:
+        """Where the database is, with its password."""
+        return self._writer.url
 
     def of(self, tenant_id: TenantId) -> TenantScope:
         """See ports.Store."""

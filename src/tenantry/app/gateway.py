@@ -1,0 +1,38 @@
+"""Owns `tenantry gateway`: the doors alone, any number of them on one PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import uvloop
+
+from tenantry.app.batch import Batcher
+from tenantry.app.clock import SystemClock
+from tenantry.app.doors import listen, make_server, url_of
+from tenantry.app.logs import set_up_logs
+from tenantry.app.process import Parts, serve
+from tenantry.app.shared import open_shared
+from tenantry.settings import Settings
+
+COMMITS = 2  # at a time: one is on its way to the disk while the next one gathers
+
+
+def run_gateway(settings: Settings, on_ready: Callable[[str], None]) -> None:
+    """Serve until interrupted; on_ready gets the URL.
+
+    Raises ValueError for settings that do not fit, OSError for a port that cannot be had, StoreBusy for a database
+    that cannot be used.
+    """
+    set_up_logs(settings)
+    uvloop.run(_gateway(settings, on_ready))
+
+
+async def _gateway(settings: Settings, on_ready: Callable[[str], None]) -> None:
+    clock = SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        door = stack.enter_context(contextlib.closing(listen(settings.host, settings.port)))
+        store = await stack.enter_async_context(open_shared(settings, clock))
+        batcher = Batcher(store, settings.accept_batch_size, COMMITS, lambda: None)
+        server = make_server(settings, store, clock, batcher)
+        await serve(Parts(server=server, door=door), lambda: on_ready(url_of(door)))

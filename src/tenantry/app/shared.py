@@ -1,0 +1,49 @@
+"""Owns opening the database that gateways and workers share: PostgreSQL, brought up to date by `tenantry migrate`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tenantry.app.clock import SystemClock
+from tenantry.core.ids import KeyId
+from tenantry.core.tenant import Scope
+from tenantry.ports import Clock
+from tenantry.settings import Settings
+from tenantry.store.engine import Opening, open_store
+from tenantry.store.store import Store
+from tenantry.store.vault import Vault
+
+NOBODY = KeyId("key_" + "0" * 32)  # stands for a process where an operator's name is asked for
+
+
+@asynccontextmanager
+async def open_shared(settings: Settings, clock: Clock) -> AsyncIterator[Store]:
+    """Open it; raises ValueError where it could not be shared, StoreBusy where it cannot be used."""
+    if settings.database.startswith("sqlite"):
+        raise ValueError(
+            "gateways and workers share a PostgreSQL: set TENANTRY_DATABASE_URL=postgresql://..., or run `tenantry up`,"
+            " which is one process on SQLite"
+        )
+    if settings.secret_key is None:
+        raise ValueError(
+            "set TENANTRY_SECRET_KEY, the same for every gateway and worker: 32 random bytes in URL-safe base64"
+        )
+    vault = Vault([settings.secret_key.get_secret_value()])
+    store = await open_store(Opening(settings.database, vault, clock.wall, create=False))
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def make_operator_key(settings: Settings) -> tuple[str, str]:
+    """Make an operator's key and return its id and secret; raises as open_shared does."""
+
+    async def make() -> tuple[str, str]:
+        async with open_shared(settings, SystemClock()) as store:
+            key, secret = await store.fleet(NOBODY).add_key(frozenset({Scope.OPERATE}))
+            return key.id, secret
+
+    return asyncio.run(make())

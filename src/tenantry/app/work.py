@@ -1,0 +1,41 @@
+"""Owns `tenantry worker`: the loops of a cell without doors, any number of them on one PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import uvloop
+
+from tenantry.app.cell import open_cloud
+from tenantry.app.clock import SystemClock
+from tenantry.app.logs import set_up_logs
+from tenantry.app.process import Parts, serve
+from tenantry.app.shared import open_shared
+from tenantry.app.worker import Worker
+from tenantry.settings import Settings
+from tenantry.store.bootstrap import ensure_cell, ensure_partitions
+
+
+def run_worker(settings: Settings, on_ready: Callable[[], None]) -> None:
+    """Work until interrupted.
+
+    Raises ValueError for settings that do not fit, StoreBusy for a database that cannot be used.
+    """
+    set_up_logs(settings)
+    if settings.starts_local_ses:
+        raise ValueError(
+            "a worker starts no local SES: set TENANTRY_CLOUD=aws, or TENANTRY_AWS_ENDPOINT_URL to one that runs"
+        )
+    uvloop.run(_work(settings, on_ready))
+
+
+async def _work(settings: Settings, on_ready: Callable[[], None]) -> None:
+    clock = SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_shared(settings, clock))
+        cell = await ensure_cell(store, settings.cell_name, settings.region)
+        await ensure_partitions(store)
+        cloud = open_cloud(settings, store, clock, settings.aws_endpoint_url)
+        stack.push_async_callback(cloud.close)
+        await serve(Parts(worker=Worker(settings, store, clock, cell, cloud)), on_ready)

@@ -1,0 +1,151 @@
+"""Owns the sweep's reads and writes: expired mail, unknown outcomes, and the claims of workers that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from tenantry.core.admission import KEPT
+from tenantry.core.ids import AttemptId, CellId, MessageId
+from tenantry.core.outcome import Unknown
+from tenantry.core.overdue import OnUnknown, UnknownMail
+from tenantry.store.seam import relation
+from tenantry.store.settle import GONE, SettleQueries
+
+WORKER_LOCKS = 8_320_258  # the class of the advisory locks that workers hold while they live
+STUCK = "its outcome was never written down"
+PROBED = 200  # later messages of the same stream that are looked at for an event
+
+
+class SweepQueries(SettleQueries):
+    """Implements ports.SweepStep."""
+
+    async def expire(self, cell: CellId, most: int) -> int:
+        """See ports.SweepStep."""
+        gone: list[tuple[str]] = []
+        for stream_class, kept in KEPT.items():
+            found = await self.run(
+                "WITH RECURSIVE busy(stream_id) AS (SELECT (SELECT stream_id FROM waiting ORDER BY stream_id LIMIT 1)"
+                " UNION ALL SELECT (SELECT x.stream_id FROM waiting x WHERE x.stream_id > busy.stream_id"
+                " ORDER BY x.stream_id LIMIT 1) FROM busy WHERE busy.stream_id IS NOT NULL)"
+                " SELECT x.message_id FROM busy JOIN lane ON lane.stream_id = busy.stream_id"
+                " JOIN waiting x ON x.stream_id = lane.stream_id AND x.due_at <= :before"
+                " JOIN message m ON m.id = x.message_id AND m.expires_at <= :now"
+                " WHERE lane.cell_id = :cell AND lane.stream_class = :stream_class LIMIT :most",
+                cell=cell,
+                stream_class=stream_class,
+                before=self.now - kept,  # of what never left the lane; what was tried expires when it is tried again
+                now=self.now,
+                most=most,
+            )
+            gone += [(row[0],) for row in found]
+        if gone:
+            taken = await self.run(
+                "DELETE FROM waiting WHERE message_id IN (SELECT w.id FROM {w}) RETURNING message_id",
+                relation("w(id uuid)", sorted(gone)),
+            )
+            await self.expire_messages([self.seam.id(MessageId, row[0]) for row in taken])
+        return len(gone)
+
+    async def unknown_mail(self, cell: CellId, before: datetime, most: int) -> Sequence[UnknownMail]:
+        """See ports.SweepStep."""
+        found = await self.run(
+            "SELECT m.id, MAX(a.finished_at), MAX(s.on_unknown), m.tenant_id, m.stream_id, MAX(a.claimed_at) FROM message m"
+            " JOIN attempt a ON a.message_id = m.id JOIN stream s ON s.id = m.stream_id"
+            " WHERE m.state = 'unknown' AND s.cell_id = :cell GROUP BY m.id, m.tenant_id, m.stream_id"
+            " HAVING MAX(a.finished_at) <= :before ORDER BY m.id LIMIT :most",
+            cell=cell,
+            before=before,
+            most=most,
+        )
+        latest: dict[str, bool] = {}
+        mails: list[UnknownMail] = []
+        for message, since, on_unknown, tenant, stream, claimed in found:
+            wanted = OnUnknown(on_unknown)
+            if wanted is OnUnknown.RESEND and latest.get(stream) is not False:
+                latest[stream] = await self._proven(tenant, stream, message, claimed)
+            mails.append(
+                UnknownMail(
+                    self.seam.id(MessageId, message), self.seam.at(since), wanted, feed_proven=latest.get(stream, False)
+                )
+            )
+        return mails
+
+    async def _proven(self, tenant: str, stream: str, message: str, claimed: object) -> bool:
+        """Look for an event of a later attempt of this stream; what was accepted later was claimed later."""
+        found = await self.run(
+            "SELECT 1 FROM (SELECT m.id FROM message m WHERE m.tenant_id = :tenant AND m.id > :message"
+            " AND m.stream_id = :stream AND m.state = 'handed' ORDER BY m.id DESC LIMIT :probed) later"
+            " JOIN attempt a ON a.message_id = later.id AND a.claimed_at > :claimed"
+            " JOIN event e ON e.message_id = later.id LIMIT 1",
+            tenant=tenant,
+            message=message,
+            stream=stream,
+            claimed=self.seam.at(claimed),
+            probed=PROBED,
+        )
+        return bool(found)
+
+    async def resend(self, messages: Sequence[MessageId]) -> None:
+        """See ports.SweepStep."""
+        if not messages:
+            return
+        found = await self.run(
+            "UPDATE message SET state = 'waiting', possible_duplicate = true, reason = NULL FROM {w}"
+            " WHERE message.id = w.id AND message.state = 'unknown' RETURNING message.id",
+            relation("w(id uuid)", [(message,) for message in sorted(messages)]),
+        )
+        queued = relation("w(id uuid)", [(row[0],) for row in found])
+        await self.run(
+            "INSERT INTO waiting (message_id, stream_id, due_at, cost, attempts)"
+            " SELECT m.id, m.stream_id, CAST(:now AS {instant}), MAX(a.cost), MAX(a.number) FROM {w}"
+            " JOIN message m ON m.id = w.id JOIN attempt a ON a.message_id = m.id GROUP BY m.id, m.stream_id",
+            queued,
+            now=self.now,
+        )
+        await self.wake_lanes_of([self.seam.id(MessageId, row[0]) for row in found])
+
+    async def give_up(self, cell: CellId, before: datetime) -> int:
+        """See ports.SweepStep."""
+        found = await self.run(
+            "SELECT id FROM attempt WHERE cell_id = :cell AND finished_at IS NULL AND claimed_at < :before",
+            cell=cell,
+            before=before,
+        )
+        return await self._lose(found, STUCK)
+
+    async def suspects(self) -> Sequence[int]:
+        """See ports.SweepStep."""
+        return [row[0] for row in await self.run(f"SELECT id FROM worker WHERE {self._gone(held=False)}")]
+
+    async def dead_workers(self) -> Sequence[int]:
+        """See ports.SweepStep."""
+        return [row[0] for row in await self.run(f"SELECT id FROM worker WHERE {self._gone(held=True)}")]
+
+    def _gone(self, *, held: bool) -> str:
+        """Match workers that did not say that they end, and whose lock nobody holds any more."""
+        if self.seam.name == "sqlite":  # one process: it buries the earlier ones when it starts
+            return "false"
+        if held:  # nobody else buries it meanwhile
+            return f"ended_at IS NULL AND pg_try_advisory_xact_lock({WORKER_LOCKS}, id::int)"
+        return (
+            "ended_at IS NULL AND NOT EXISTS (SELECT 1 FROM pg_locks l WHERE l.locktype = 'advisory'"
+            f" AND l.classid = {WORKER_LOCKS} AND l.objid = worker.id::oid AND l.objsubid = 2 AND l.granted"
+            " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+        )
+
+    async def bury(self, workers: Sequence[int]) -> int:
+        """See ports.SweepStep."""
+        if not workers:
+            return 0
+        dead = relation("w(id bigint)", [(worker,) for worker in workers])
+        found = await self.run(
+            "SELECT attempt.id FROM {w} JOIN attempt ON attempt.worker_id = w.id AND attempt.finished_at IS NULL", dead
+        )
+        lost = await self._lose(found, GONE)
+        await self.run("UPDATE worker SET ended_at = :now WHERE id IN (SELECT w.id FROM {w})", dead, now=self.now)
+        return lost
+
+    async def _lose(self, found: Sequence[Sequence[object]], why: str) -> int:
+        await self.settle([Unknown(self.seam.id(AttemptId, row[0]), why) for row in found])
+        return len(found)
