@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
 
 from tenantry.core.ids import MessageId, PauseId, StreamId, VerdictId
 from tenantry.core.outcome import Handed, Outcome, Refused, Retry, Unknown
+from tenantry.core.reading import CellOutlook
 from tenantry.core.tenant import DkimMode, NewIdentity
 from tenantry.flow.dispatch import claim, settle
 from tenantry.flow.guard import act
 from tenantry.flow.ingest import ingest
-from tenantry.ports import MessageFilter, StoreConflict
+from tenantry.ports import AccountReading, MessageFilter, StoreConflict
 from tenantry.store.bootstrap import ensure_partitions
 from tests import worlds
 from tests.conformance.conftest import Ground
@@ -118,6 +120,25 @@ async def test_messages_are_found_by_recipient_and_state(ground: Ground) -> None
     assert len((await mine.messages(MessageFilter(recipient="P0@there.example"), None, 50)).items) == 2
     assert len((await mine.messages(MessageFilter(state="handed"), None, 50)).items) == 5
     assert len((await mine.messages(MessageFilter(state="waiting"), None, 50)).items) == 2
+
+
+@pytest.mark.parametrize(
+    ("reading", "stopped"),
+    [
+        (worlds.PLENTY, False),
+        (replace(worlds.PLENTY, enforcement="PROBATION"), False),
+        (replace(worlds.PLENTY, enforcement="SHUTDOWN"), True),
+        (replace(worlds.PLENTY, sending_enabled=False), True),
+    ],
+)
+async def test_a_tenant_learns_whether_its_cell_sends(ground: Ground, reading: AccountReading, stopped: bool) -> None:
+    """A stopped account is no secret from those whose mail it holds, and then nothing is claimed; a review changes nothing."""
+    member = await worlds.member(ground.store)
+    await worlds.accepted(ground.store, member, 1)
+    async with ground.store.step() as step:
+        await step.set_account(ground.cell, reading)
+    assert await ground.store.of(member.tenant_id).outlook() == CellOutlook(stopped=stopped)
+    assert len((await claim(ground.store, ground.cell, 10)).claims) == (0 if stopped else 1)
 
 
 async def test_the_timeline_tells_all_in_order(ground: Ground) -> None:

@@ -19,7 +19,15 @@ from tenantry.core.explanation import (
 from tenantry.core.ids import CellId, MessageId, PauseId, PoolId, StreamId, TenantId, VerdictId
 from tenantry.core.message import MessageState
 from tenantry.core.pause import Author, Pause
-from tenantry.core.reading import MessageView, RecipientView, ReputationView, StreamWaits, TimelineEntry, VerdictView
+from tenantry.core.reading import (
+    CellOutlook,
+    MessageView,
+    RecipientView,
+    ReputationView,
+    StreamWaits,
+    TimelineEntry,
+    VerdictView,
+)
 from tenantry.core.tenant import Stream, StreamClass
 from tests.worlds import NOON
 
@@ -107,6 +115,21 @@ def test_every_state_of_a_message_is_explained(state: MessageState) -> None:
 def test_waiting_mail_says_what_for(message: MessageView, stream: Stream, words: str) -> None:
     """Each reason to wait has words of its own."""
     assert words in explain_message(message, Surroundings(stream, (), {})).summary
+
+
+def test_a_cell_that_sends_nothing_is_said_first() -> None:
+    """Whatever else holds mail, a stopped account and an SES that does not answer are told, but for a pause of one's own."""
+    mute = replace(FREE, cell=CellOutlook(unanswered_since=NOON))
+    stopped = replace(FREE, cell=CellOutlook(stopped=True, unanswered_since=NOON))
+    for message in (MESSAGE, replace(MESSAGE, hold="paused"), replace(MESSAGE, hold="backoff")):
+        assert "SES has not answered since 2026-11-24 12:00:00 UTC" in explain_message(message, mute).summary
+        assert "SES does not let the account send" in explain_message(message, stopped).summary
+    assert "the guard paused its stream" in explain_message(MESSAGE, replace(STOPPED, cell=stopped.cell)).summary
+    reputation = ReputationView(STREAM.id, 0, 0, 0, 0, 0, None, None, "standard version 1", ())
+    assert explain_stream(mute, reputation, None).summary.startswith(
+        "Stream news is held up: SES has not answered since"
+    )
+    assert "does not let the account send" in explain_stream(stopped, reputation, None).summary
 
 
 def test_only_open_pauses_on_the_way_stop_a_stream() -> None:

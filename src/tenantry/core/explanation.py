@@ -14,7 +14,16 @@ from tenantry.core.ids import Id, PauseId, VerdictId
 from tenantry.core.message import MessageState
 from tenantry.core.outcome import Hold
 from tenantry.core.pause import Author, Pause, PauseState, ScopeId
-from tenantry.core.reading import MessageView, RecipientView, ReputationView, StreamWaits, TimelineEntry, VerdictView
+from tenantry.core.reading import (
+    FLOWING,
+    CellOutlook,
+    MessageView,
+    RecipientView,
+    ReputationView,
+    StreamWaits,
+    TimelineEntry,
+    VerdictView,
+)
 from tenantry.core.tenant import Identity, IdentityStatus, Stream, Tenant
 
 
@@ -31,11 +40,12 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a thing's explanation draws on: its stream, the open pauses on its way, and the verdicts behind them."""
+    """What a thing's explanation draws on: its stream, the open pauses on its way, the verdicts behind them, its cell."""
 
     stream: Stream
     pauses: tuple[Pause, ...]
     verdicts: Mapping[VerdictId, VerdictView]
+    cell: CellOutlook = FLOWING
 
 
 def route_pauses(stream: Stream, pauses: Iterable[Pause]) -> tuple[Pause, ...]:
@@ -60,6 +70,8 @@ def explain_stream(around: Surroundings, reputation: ReputationView, waits: Stre
     limit = _limit(stream)
     if around.pauses:
         summary = f"Stream {stream.name} is stopped: {_stop(around.pauses[0])}."
+    elif why := _closed(around.cell):
+        summary = f"Stream {stream.name} is held up: {why}."
     elif stream.provisioned_at is None:
         summary = f"Stream {stream.name} does not send yet: SES does not have its configuration set so far."
     else:
@@ -184,6 +196,8 @@ def _waiting(message: MessageView, around: Surroundings) -> tuple[str, tuple[str
         sentences.append(f"Its stream sends {limit}, so its turn comes later than usual.")
     if around.pauses:
         return f"It waits because {_stop(around.pauses[0])}.", (*_stops(around), *sentences), _pause_ids(around.pauses)
+    if why := _closed(around.cell):
+        return f"It waits because {why}.", tuple(sentences), ()
     if message.hold is None and stream.provisioned_at is None:
         return f"It waits until {_HOLDS[Hold.UNPROVISIONED]}.", tuple(sentences), ()
     if message.hold is None or message.hold not in _HOLDS:
@@ -283,6 +297,15 @@ def _stops(around: Surroundings) -> tuple[str, ...]:
 
 def _held(pause: Pause) -> str:
     return f"{pause.state}, its end has begun" if pause.end_reason and pause.ended_at is None else str(pause.state)
+
+
+def _closed(cell: CellOutlook) -> str:
+    """Say why nothing, or next to nothing, goes out of a cell; empty while mail flows."""
+    if cell.stopped:
+        return "SES does not let the account send at all; it goes on by itself once SES does"
+    if cell.unanswered_since:
+        return f"SES has not answered since {_time(cell.unanswered_since)}: one message a second is tried until it does"
+    return ""
 
 
 def _limit(stream: Stream) -> str:

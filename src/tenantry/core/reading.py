@@ -92,6 +92,17 @@ class ReputationView:
 
 
 @dataclass(frozen=True, slots=True)
+class CellOutlook:
+    """Whether mail flows out of a cell at all: what a tenant may know of the account that it shares."""
+
+    stopped: bool = False  # SES does not let the account send
+    unanswered_since: datetime | None = None  # SES has not answered since then, so that one message a second is tried
+
+
+FLOWING = CellOutlook()
+
+
+@dataclass(frozen=True, slots=True)
 class StreamWaits:
     """A stream's conservation and waiting: recipients by state, and seconds from acceptance to hand-over."""
 

@@ -21,7 +21,7 @@ from tenantry.core.ids import (
 )
 from tenantry.core.pause import Pause
 from tenantry.core.plan import Change
-from tenantry.core.reading import MessageView, ReputationView, StreamWaits, VerdictView
+from tenantry.core.reading import CellOutlook, MessageView, ReputationView, StreamWaits, VerdictView
 from tenantry.core.tenant import (
     Cell,
     Identity,
@@ -73,6 +73,10 @@ class TenantStore(Protocol):
     async def reputation(self, stream_id: StreamId) -> ReputationView | None: ...
     async def verdict(self, verdict_id: VerdictId) -> VerdictView | None: ...
     async def waits(self) -> Sequence[StreamWaits]: ...
+    async def outlook(self) -> CellOutlook:
+        """Return whether the tenant's cell sends at all."""
+        ...
+
     async def add_stream(self, wanted: NewStream) -> Stream:
         """Make a stream with its lane, or raise StoreConflict when the name is taken."""
         ...

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Table, func, insert, select, update
 
 from tenantry.core.ids import Id, IdentityId, KeyId, MessageId, PauseId, StreamId, TenantId, VerdictId
 from tenantry.core.pause import Pause
-from tenantry.core.reading import MessageView, ReputationView, StreamWaits, VerdictView
+from tenantry.core.reading import CellOutlook, MessageView, ReputationView, StreamWaits, VerdictView
 from tenantry.core.tenant import (
     DkimMode,
     Identity,
@@ -40,6 +40,7 @@ from tenantry.store.rows import (
 from tenantry.store.vault import Vault
 
 V = TypeVar("V")
+SHUTDOWN = "SHUTDOWN"  # the enforcement under which SES sends nothing
 SELECTOR = "tenantry1"  # of two that are used in turn, so that a key can be rotated
 
 
@@ -145,6 +146,13 @@ class TenantScope:
     async def waits(self) -> Sequence[StreamWaits]:
         async with self._store.reading() as step:
             return await stream_waits(step.conn, self._id)
+
+    async def outlook(self) -> CellOutlook:
+        query = select(t.cell).join(t.tenant, t.tenant.c.cell_id == t.cell.c.id).where(t.tenant.c.id == self._id)
+        async with self._store.reading() as step:
+            row = await first(step.conn, query)
+        assert row is not None, "every tenant has a cell"
+        return CellOutlook(not row.sending_enabled or row.enforcement == SHUTDOWN, row.breaker_opened_at)
 
     async def add_stream(self, wanted: NewStream) -> Stream:
         async with self._store.step() as step:

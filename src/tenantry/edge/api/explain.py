@@ -88,7 +88,7 @@ async def _surroundings(caller: Caller, store: TenantStore, stream: Stream) -> S
     pauses = route_pauses(stream, await _open_pauses(caller, store))
     wanted = [pause.verdict_id for pause in pauses if pause.verdict_id]
     verdicts = [await store.verdict(verdict_id) for verdict_id in wanted]
-    return Surroundings(stream, pauses, {verdict.id: verdict for verdict in verdicts if verdict})
+    return Surroundings(stream, pauses, {verdict.id: verdict for verdict in verdicts if verdict}, await store.outlook())
 
 
 async def _open_pauses(caller: Caller, store: TenantStore) -> Sequence[Pause]:
