@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-import aiohttp
-
 from tenantry.aws.signed import SignedClient
 from tenantry.ports import FeedUnavailable, Parcel
 
@@ -55,7 +53,7 @@ class SqsFeed:
             answer = await self._client.post(
                 "/", json.dumps(parameters).encode(), CONTENT_TYPE, {"x-amz-target": f"AmazonSQS.{operation}"}
             )
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except OSError as error:  # HttpClient's errors among them
             raise FeedUnavailable(f"{operation}: {type(error).__name__}: {error}") from error
         if answer.status != 200:
             raise FeedUnavailable(f"{operation}: {answer.status} {answer.error_type or ''} {answer.body[:200]!r}")

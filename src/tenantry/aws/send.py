@@ -9,10 +9,9 @@ import json
 import re
 from json.encoder import encode_basestring_ascii as quoted
 
-import aiohttp
-
+from tenantry.aws.http import Answer, NotSentError
 from tenantry.aws.session import NoCredentialsError
-from tenantry.aws.signed import Answer, SignedClient
+from tenantry.aws.signed import SignedClient
 from tenantry.core.claim import ATTEMPT_TAG, MESSAGE_TAG, Claim, ses_name
 from tenantry.core.ids import AttemptId
 from tenantry.core.outcome import Handed, Hold, Outcome, Refused, Retry, Unknown
@@ -20,6 +19,9 @@ from tenantry.core.outcome import Handed, Hold, Outcome, Refused, Retry, Unknown
 PATH = "/v2/email/outbound-emails"
 WORDS_MOST = 500  # of SES's own words, kept with the message
 SES_ID = re.compile(r"[!-~]{1,200}")
+HANDED = re.compile(
+    rb'\{"MessageId": ?"([0-9A-Za-z.@<>_-]{1,200})"\}'
+)  # SES's answer as it is; any other is read as JSON
 THROTTLES = frozenset({"TooManyRequestsException", "ThrottlingException", "Throttling", "LimitExceededException"})
 OUR_CREDENTIALS = frozenset(
     {
@@ -28,10 +30,17 @@ OUR_CREDENTIALS = frozenset(
         "InvalidClientTokenId",
         "InvalidSignatureException",
         "MissingAuthenticationTokenException",
+        "NotAuthorized",
+        "OptInRequired",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
         "UnrecognizedClientException",
     }
 )
+NOT_TAKEN = frozenset(
+    {"InvalidAction", "RequestTimeoutException", "UnknownOperationException"}
+)  # not the message's fault
 HOLDS = {
     "AccessDeniedException": Hold.UNPROVISIONED,  # an association is missing: our own gap
     "NotFoundException": Hold.UNPROVISIONED,
@@ -41,7 +50,7 @@ HOLDS = {
     "MailFromDomainNotVerifiedException": Hold.UNVERIFIED,
 }
 REJECTED_FOR_NOW = (
-    (re.compile("sending disabled|sending is paused", re.IGNORECASE), Hold.PAUSED),
+    (re.compile("sending (has been )?disabled|sending is paused", re.IGNORECASE), Hold.PAUSED),
     (re.compile("not verified", re.IGNORECASE), Hold.UNVERIFIED),
 )
 
@@ -57,8 +66,8 @@ class SesSender:
         """See ports.Ses."""
         try:
             answer = await self._client.post(PATH, request_body(claim), "application/json")
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            return Retry(claim.attempt_id, f"no connection to SES: {error}"[:WORDS_MOST], burned=False)
+        except NotSentError as error:
+            return Retry(claim.attempt_id, f"SES: {error}"[:WORDS_MOST], burned=False)
         except NoCredentialsError as error:
             return Retry(claim.attempt_id, str(error)[:WORDS_MOST], burned=False)
         except Exception as error:  # whatever it is, the request may have reached SES
@@ -85,25 +94,33 @@ def request_body(claim: Claim) -> bytes:
 def outcome_of(attempt_id: AttemptId, answer: Answer) -> Outcome:
     """Say what SES's answer amounts to; whatever is not clearly one of the others is unknown."""
     if answer.status == 200:
+        if plain := HANDED.fullmatch(answer.body):
+            return Handed(attempt_id, plain[1].decode())
         ses_id = _member(answer.body, "MessageId") or ""
         if SES_ID.fullmatch(ses_id):
             return Handed(attempt_id, ses_id)
         return Unknown(attempt_id, "SES answered 200 without a MessageId")
     if not 400 <= answer.status < 500:
         return Unknown(attempt_id, f"SES answered {answer.status}")
+    return _no(attempt_id, answer)
+
+
+def _no(attempt_id: AttemptId, answer: Answer) -> Outcome:
     code = (answer.error_type or _member(answer.body, "code") or _member(answer.body, "__type") or "").partition(":")[0]
     code = code.rpartition("#")[2]
     words = _fit(f"{code or answer.status}: {_member(answer.body, 'message') or _member(answer.body, 'Message') or ''}")
     if answer.status == 429 or code in THROTTLES:
         return Retry(attempt_id, words, burned=False, throttled=True)
-    if code in OUR_CREDENTIALS:
+    if not code:
+        return Unknown(attempt_id, f"an answer {answer.status} without a code may not be SES's")
+    if code in OUR_CREDENTIALS or code in NOT_TAKEN:
         return Retry(attempt_id, words, burned=False)
     hold = HOLDS.get(code) or _rejection_hold(code, words)
     return Retry(attempt_id, words, hold=hold, burned=False) if hold else Refused(attempt_id, words)
 
 
 def _rejection_hold(code: str, words: str) -> Hold | None:
-    if code != "MessageRejected":
+    if code not in ("MessageRejected", "BadRequestException"):
         return None
     return next((hold for pattern, hold in REJECTED_FOR_NOW if pattern.search(words)), None)
 
@@ -116,7 +133,7 @@ def _fit(words: str) -> str:
 def _member(body: bytes, name: str) -> str | None:
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # as deep as somebody likes
         return None
     value = found.get(name) if isinstance(found, dict) else None
     return value if isinstance(value, str) else None
