@@ -31,6 +31,8 @@ from tenantry.store.engine import Opening, open_store
 from tenantry.store.store import Store
 from tenantry.store.vault import Vault
 
+IN_FLIGHT = 128
+SETTLE_BATCH = 256
 OPERATOR = KeyId("key_" + "0" * 32)
 CONTENT = json.dumps(
     {"Simple": {"Subject": {"Data": "Your receipt"}, "Body": {"Html": {"Data": "<p>" + "Thank you. " * 250 + "</p>"}}}}
@@ -118,7 +120,7 @@ async def database(kind: str) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def world(
-    kind: str, tenants: int, *flags: str, in_flight: int = 128, feed_wait_seconds: int = 10
+    kind: str, tenants: int, *flags: str, in_flight: int = IN_FLIGHT, feed_wait_seconds: int = 10
 ) -> AsyncIterator[World]:
     """Open everything and move the tenants in."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
@@ -128,7 +130,7 @@ async def world(
         settings = Settings(
             aws_endpoint_url=ses_url,
             in_flight=in_flight,
-            settle_batch_size=256,
+            settle_batch_size=SETTLE_BATCH,
             provision_poll_seconds=1,
             feed_wait_seconds=feed_wait_seconds,
         )
