@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
@@ -148,6 +150,29 @@ def test_a_long_poll_ends_when_something_arrives(ses: World) -> None:
     thread.join(timeout=5)
     assert not thread.is_alive()
     assert got[0]["Messages"]
+
+
+def test_a_long_poll_ends_when_its_caller_hangs_up(ses: World) -> None:
+    """A caller that hung up takes no message: the next one gets it, not only when it would come back."""
+    address = urlsplit(ses.local.url)
+    body = json.dumps({"QueueUrl": ses.local.queue_url, "WaitTimeSeconds": 20, "VisibilityTimeout": 600}).encode()
+    head = (
+        f"POST / HTTP/1.1\r\nHost: {address.netloc}\r\nAuthorization: {SIGNED['Authorization']}\r\n"
+        f"X-Amz-Target: AmazonSQS.ReceiveMessage\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    for _ in range(3):
+        with socket.create_connection((address.hostname, address.port)) as caller:
+            caller.sendall(head.encode() + body)
+            ses.admin("health")  # answered after the poll has begun
+    ses.send()
+    for _ in range(10):
+        ses.admin("health")  # time for whoever would still take something
+    assert depth(ses) == (2, 0)  # Send and Delivery, in nobody's hands
+
+
+def test_a_receive_that_does_not_wait_is_answered_at_once(ses: World) -> None:
+    """No wait is asked for and none is made, though the queue is empty."""
+    assert "Messages" not in ses.sqs.receive_message(QueueUrl=ses.local.queue_url, WaitTimeSeconds=0)
 
 
 def test_a_server_stops_although_somebody_polls() -> None:

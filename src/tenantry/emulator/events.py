@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache, lru_cache
 from typing import Any
 
 from tenantry.emulator.mail import HEADERS_MAX_BYTES, Mail
@@ -33,7 +34,13 @@ _BOUNCES = {
 
 def stamp(moment: float) -> str:
     """Return a time as SES and SNS print it: UTC, milliseconds, Z."""
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    second, part = divmod(round(moment * 1_000_000) // 1_000, 1_000)
+    return f"{_second(second)}.{part:03}Z"
+
+
+@lru_cache(maxsize=1_024)  # events of the same second are many
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +58,7 @@ class Sent:
     auto_tags: Mapping[str, str]
     outgoing_ip: str
     _head: str = ""
+    _own_tags: str = ""
 
     def _plain_head(self) -> str:
         head = {
@@ -76,9 +84,11 @@ class Sent:
 
     def mail_object(self, **more_tags: str) -> str:
         """Return the JSON text of `mail` with all its tags (each an array)."""
-        tags = {name: [value] for name, value in {**self.auto_tags, **more_tags, **self.tags}.items()}
-        self._head = self._head or self._full_head()  # the same for each event of the message
-        return f'{self._head}, "tags": {json.dumps(tags)}}}'
+        if not self._head:  # the same for each event of the message
+            self._head = f'{self._full_head()}, "tags": {{{_tags_text(self.auto_tags)}'
+            self._own_tags = _tags_text(self.tags)
+        texts = (self._head, _tags_text(more_tags), self._own_tags)
+        return f"{', '.join(filter(None, texts))}}}}}"
 
     def plain_mail_object(self) -> str:
         """Return `mail` as DeliveryDelay has it: no headers, and the configuration set as the only tag."""
@@ -89,6 +99,10 @@ class Sent:
     def tenant_tag(self) -> dict[str, str]:
         """SES documents the tenant's tag on bounces and complaints only."""
         return {"ses:tenant-name": self.tenant} if self.tenant else {}
+
+
+def _tags_text(tags: Mapping[str, str]) -> str:
+    return ", ".join([f"{json.dumps(name)}: [{json.dumps(value)}]" for name, value in tags.items()])
 
 
 def _fitting(headers: Sequence[tuple[str, str]]) -> tuple[list[dict[str, str]], bool]:
@@ -177,15 +191,23 @@ def delay_event(sent: Sent, recipients: Sequence[str], at: float) -> str:
 
 def notice(message: str, topic_arn: str, message_id: str, at: float, subject: str | None = SUBJECT) -> str:
     """Return an SNS Notification as it stands in the body of an SQS message."""
+    start, before_message, before_time, rest = _frame(topic_arn, subject)
+    return f'{start}"{message_id}"{before_message}{json.dumps(message)}{before_time}"{stamp(at)}"{rest}'
+
+
+@cache
+def _frame(topic_arn: str, subject: str | None) -> list[str]:
+    """Return the text around the id, message and time of a topic's notices."""
     region = topic_arn.split(":")[3]
     host = f"https://sns.{region}.amazonaws.com"
+    gap = "\0"
     envelope = Envelope(
         topic_arn=topic_arn,
-        message_id=message_id,
-        timestamp=stamp(at),
+        message_id=gap,
+        timestamp=gap,
         subject=subject,
         signature=NOT_SIGNED,
         signing_cert_url=f"{host}/SimpleNotificationService-local.pem",
         unsubscribe_url=f"{host}/?Action=Unsubscribe&SubscriptionArn={topic_arn}:local",
     )
-    return build(message, envelope)
+    return build(gap, envelope).split(json.dumps(gap))

@@ -19,7 +19,7 @@ from botocore.loaders import Loader
 from tenantry.emulator.account import Account, Answer, Request
 from tenantry.emulator.admin import Admin
 from tenantry.emulator.options import Options
-from tenantry.emulator.state import Call
+from tenantry.emulator.state import Call, Params
 from tenantry.wire.aws import Service, WireError, encode_error
 
 Scope = MutableMapping[str, Any]
@@ -28,6 +28,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY_MAX_BYTES = 45_000_000  # SES takes 40 MB after base64
 PUMP_IDLE_SECONDS = 1.0
+NOTHING = b"{}"  # the answer of a receive that finds no message
 _CREDENTIAL = re.compile(rb"Credential=([^/,\s]+)/")
 
 
@@ -57,6 +58,7 @@ class LocalSes:
         self._arrived = asyncio.Event()
         self._scheduled = asyncio.Event()
         self._is_closing = False
+        self._told = 0  # how many messages of the queue the long polls were woken for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -77,7 +79,7 @@ class LocalSes:
             message = "Missing Authentication Token: sign the request (any key pair will do, it is not checked)."
             return self._refused("MissingAuthenticationTokenException", message, 403)
         if target := headers.get(b"x-amz-target"):
-            return await self._queue_call(target.decode("latin-1"), body, call)
+            return await self._queue_call(target.decode("latin-1"), body, call, receive)
         path = scope.get("raw_path", b"") or scope["path"].encode()
         route = self._ses.route(scope["method"], path.decode("latin-1"))
         if route is None:
@@ -95,32 +97,43 @@ class LocalSes:
     def _refused(self, code: str, message: str, status: int) -> Answer:
         return Answer(*encode_error(code, message, status, self.account.new_uuid()))
 
-    async def _queue_call(self, target: str, body: bytes, call: Call) -> Answer:
+    async def _queue_call(self, target: str, body: bytes, call: Call, receive: Receive) -> Answer:
         name = self._sqs.target(target)
         if name is None:
             return self._refused("UnknownOperationException", f"{target} is not known here.", 404)
         request = Request(self._sqs, name, body)
         answer = self.account.call(request, call)
-        if name != "ReceiveMessage" or answer.body != b"{}":
+        if name != "ReceiveMessage" or answer.body != NOTHING:
             return answer
-        return await self._long_poll(request, call)
-
-    async def _long_poll(self, request: Request, call: Call) -> Answer:
-        """Ask again whenever something arrives or comes back, until the wait is over."""
-        params = self._sqs.decode(request.operation, request.body)
+        params = self._sqs.decode(name, body)
         assert not isinstance(params, WireError)
-        waited_until = time.monotonic() + params.get("WaitTimeSeconds", 0)
+        if not params.get("WaitTimeSeconds"):
+            return answer
+        gone = asyncio.ensure_future(receive())  # the body is read: all that can still come is that the caller hung up
+        try:
+            return await self._long_poll(request, params, call, gone) or answer
+        finally:
+            gone.cancel()
+
+    async def _long_poll(
+        self, request: Request, params: Params, call: Call, gone: asyncio.Future[Any]
+    ) -> Answer | None:
+        """Ask again whenever something arrives or comes back, until the wait is over; None once the caller is gone."""
         queue = self.account.queue_of(params)
+        waited_until = time.monotonic() + params["WaitTimeSeconds"]
         while True:
             left = waited_until - time.monotonic()
-            if left > 0 and queue is not None and (back_at := queue.next_visible_at()) is not None:
-                left = min(left, max(0.001, back_at - self._clock()))
             if left <= 0 or self._is_closing:
                 return self.account.call(request, _at(call, self._clock()))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), left)
+            if queue is not None and (back_at := queue.next_visible_at()) is not None:
+                left = min(left, max(0.001, back_at - self._clock()))
+            arrived = asyncio.ensure_future(self._arrived.wait())
+            await asyncio.wait((gone, arrived), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            arrived.cancel()
+            if gone.done():
+                return None
             answer = self.account.call(request, _at(call, self._clock()))
-            if answer.body != b"{}":
+            if answer.body != NOTHING:
                 return answer
 
     def close(self) -> None:
@@ -129,9 +142,11 @@ class LocalSes:
         self._wake()
 
     def _wake(self) -> None:
-        """Wake long polls, and the pump if an event waits for its time; both look again at the state themselves."""
-        waiting, self._arrived = self._arrived, asyncio.Event()
-        waiting.set()
+        """Wake long polls if something was published, and the pump if an event waits for its time; both look again."""
+        if self.account.published != self._told or self._is_closing:
+            self._told = self.account.published
+            waiting, self._arrived = self._arrived, asyncio.Event()
+            waiting.set()
         if self.account.next_due() is not None:
             self._scheduled.set()
 
