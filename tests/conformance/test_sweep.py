@@ -219,8 +219,7 @@ async def test_one_worker_leads_a_cell_and_another_takes_over(ground: Ground) ->
         assert await one.leads(ground.cell)
         return
     first, second = await enrolled(ground), await enrolled(ground)
-    assert await first.leads(ground.cell)
-    assert await first.leads(ground.cell)
+    assert await asyncio.gather(*(first.leads(ground.cell) for _ in range(5)), first.beat()) == [True] * 5 + [None]
     assert not await second.leads(ground.cell)
     await _kill(ground, first)
     for _ in range(200):

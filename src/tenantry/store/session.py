@@ -5,6 +5,7 @@ Leaves what is done about a dead worker to sweep. On SQLite there is one process
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 from collections.abc import Callable
@@ -111,6 +112,7 @@ class _Connected:
         self.number = number
         self._driver = driver
         self._led: set[CellId] = set()
+        self._asking = asyncio.Lock()  # a connection answers one question at a time
 
     @property
     def alive(self) -> bool:
@@ -140,7 +142,8 @@ class _Connected:
 
     async def _ask(self, sql: str, *given: object) -> object:
         try:
-            return await self._driver.fetchval(sql, *given)
+            async with self._asking:
+                return await self._driver.fetchval(sql, *given)
         except LOST as error:
             self._driver.terminate()  # and every lock ends with it
             raise StoreBusy(f"the worker's own connection is lost: {error}") from error
