@@ -1,10 +1,10 @@
 """Owns the fleet's figures as Prometheus metrics: read from the store when somebody scrapes, kept for some seconds.
 
 Whichever process is asked reads them, so that they are there as long as one process is; in a query take `max by` over the
-instances, not the sum. A look reads queues, open claims, pauses and cells, which costs about 0.1 s a million waiting
-messages, and one portion of the conservation check (store/conservation.py says why portions). It is bounded three ways:
-one look at a time however many ask; a scrape waits for it for a few seconds and then says that it has no news; and the
-next one begins only after a rest of twenty times what this one took.
+instances, not the sum. A look reads queues, open claims, pauses and cells, which costs about 0.25 s a million waiting
+messages, and one portion of the conservation check, which costs 0.2 s (store/conservation.py says why portions). It is
+bounded three ways: one look at a time however many ask; a scrape waits for it for a few seconds and then says that it has
+no news; and the next one begins only after a rest of twenty times what this one took.
 """
 
 from __future__ import annotations

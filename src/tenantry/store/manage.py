@@ -28,7 +28,7 @@ from tenantry.core.tenant import Cell, Key, NewTenant, Pool, PoolKind, Scope, Te
 from tenantry.ports import Page, StoreRejected
 from tenantry.store import tables as t
 from tenantry.store.conservation import balance
-from tenantry.store.doctor import fleet_figures
+from tenantry.store.doctor import bounded, fleet_figures
 from tenantry.store.opening import Opened, Opener, cursor_after, first, read_cursor, rows, unique
 from tenantry.store.provision import desired_resources, mirrored_resources
 from tenantry.store.rows import read_cell, read_key, read_pause, read_pool, read_tenant
@@ -150,10 +150,12 @@ class FleetScope:
 
     async def figures(self) -> Figures:
         async with self._store.reading() as step:
+            await bounded(step)
             return await fleet_figures(step)
 
     async def balance(self, before: MessageId | None) -> Balance:
         async with self._store.reading() as step:
+            await bounded(step)
             return await balance(step, before)
 
     async def time(self) -> datetime:
