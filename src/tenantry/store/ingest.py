@@ -13,9 +13,11 @@ from tenantry.core.message import MessageState
 from tenantry.core.tenant import StreamClass
 from tenantry.ports import Owner, Suppression, Tally
 from tenantry.store import tables
-from tenantry.store.seam import relation
+from tenantry.store.seam import Value, relation
 from tenantry.store.settle import SettleQueries
 
+EventKey = tuple[MessageId, str]
+EVENT_COLUMNS = "message_id, digest, tenant_id, kind, at, seen_at, recipients, detail, raw"
 EVENTS_AT_EVERY = timedelta(seconds=1)
 LOCKED = {"postgresql": " FOR UPDATE OF r", "sqlite": ""}  # SQLite's writer is alone anyway
 
@@ -73,31 +75,42 @@ class IngestQueries(SettleQueries):
 
     async def record(self, owned: Sequence[tuple[Owner, Report]]) -> set[bytes]:
         """See ports.IngestStep."""
-        rows = sorted(
-            (
-                owner.message_id,
-                report.digest.hex(),
+        now = self.now
+        rows = {
+            (owner.message_id, report.digest.hex()): (
                 owner.tenant_id,
                 report.kind,
                 report.at,
+                now,
                 json.dumps(report.recipients),
                 json.dumps(dict(report.detail)) if report.detail else "{}",
                 report.raw,
             )
             for owner, report in owned
-        )
+        }
+        keys = sorted(rows)
+        if self.seam.name == "sqlite":
+            return await self._record_alone(keys, rows)
         found = await self.run(
-            "INSERT INTO event (message_id, digest, tenant_id, kind, at, seen_at, recipients, detail, raw)"
-            " SELECT w.message_id, w.digest, w.tenant_id, w.kind, w.at, CAST(:now AS {instant}), w.recipients,"
-            " w.detail, w.raw FROM {w} WHERE true ON CONFLICT DO NOTHING RETURNING digest",
+            f"INSERT INTO event ({EVENT_COLUMNS}) SELECT * FROM {{w}} ON CONFLICT DO NOTHING RETURNING digest",
             relation(
-                "w(message_id uuid, digest text, tenant_id uuid, kind text, at timestamptz, recipients text, detail text,"
-                " raw text)",
-                rows,
+                "w(message_id uuid, digest text, tenant_id uuid, kind text, at timestamptz, seen_at timestamptz,"
+                " recipients text, detail text, raw text)",
+                [(*key, *rows[key]) for key in keys],
             ),
-            now=self.now,
         )
         return {bytes.fromhex(digest) for (digest,) in found}
+
+    async def _record_alone(self, keys: Sequence[EventKey], rows: Mapping[EventKey, tuple[Value, ...]]) -> set[bytes]:
+        """Ask what is known, then insert the rest: whoever writes alone need not hand whole events over as JSON."""
+        found = await self.run(
+            "SELECT event.digest FROM {w} JOIN event ON event.message_id = w.message_id AND event.digest = w.digest",
+            relation("w(message_id uuid, digest text)", keys),
+        )
+        known = {digest for (digest,) in found}
+        fresh = [key for key in keys if key[1] not in known]
+        await self.insert(tables.event, EVENT_COLUMNS, [(*key, *rows[key]) for key in fresh])
+        return {bytes.fromhex(digest) for _, digest in fresh}
 
     async def hand(self, handed: Sequence[tuple[Owner, str]]) -> None:
         """See ports.IngestStep."""
