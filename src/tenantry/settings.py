@@ -88,6 +88,10 @@ class Settings(BaseSettings):
         default=5.0, gt=0, description="Unused connections to SES are dropped after this."
     )
 
+    unknown_silence_seconds: float = Field(
+        default=900.0, gt=0, description="Silence about an unknown outcome, the feed proven healthy, before one resend."
+    )
+
     # the guard
     ramp_stage_seconds: float = Field(
         default=86_400.0, gt=0, description="Shortest stage of the ramp after reinstatement."

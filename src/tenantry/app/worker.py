@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib.metadata import version
 
 import structlog
@@ -55,6 +56,7 @@ class Worker:
         self.reader = FeedReader(store, cloud.feed, cell, self.bells.crossed.ring)
         waits = Provisioning(poll=settings.identity_poll_seconds)
         self._course = Course(Pace(clock, settings.control_rate), waits)
+        self._silence = timedelta(seconds=settings.unknown_silence_seconds)
         self._ramp = Ramp(settings.ramp_stage_seconds)
         self._presence: Presence | None = None
         self._log = structlog.get_logger(cell=cell)
@@ -177,7 +179,7 @@ class Worker:
         await self._clock.sleep(self._settings.sweep_seconds)
 
     async def _sweep_round(self) -> None:
-        swept = await sweep(self._store, self._cell)
+        swept = await sweep(self._store, self._cell, self._silence)
         if swept:
             self._log.warning(
                 "swept", expired=swept.expired, resent=swept.resent, given_up=swept.given_up, dead_workers=swept.dead

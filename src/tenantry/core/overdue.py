@@ -36,6 +36,6 @@ class UnknownMail:
     feed_proven: bool
 
 
-def resends(mail: UnknownMail, now: datetime) -> bool:
-    """Tell whether the silence about this message allows its one marked resend."""
-    return mail.on_unknown is OnUnknown.RESEND and mail.feed_proven and now - mail.since >= SILENCE
+def resends(mail: UnknownMail, now: datetime, silence: timedelta) -> bool:
+    """Tell whether the silence about this message has lasted long enough for a marked resend."""
+    return mail.on_unknown is OnUnknown.RESEND and mail.feed_proven and now - mail.since >= silence

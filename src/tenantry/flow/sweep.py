@@ -29,14 +29,14 @@ class Swept:
         return bool(self.expired or self.resent or self.given_up or self.dead)
 
 
-async def sweep(store: Store, cell: CellId) -> Swept:
+async def sweep(store: Store, cell: CellId, silence: timedelta = SILENCE) -> Swept:
     """Do one round for a cell; what one round leaves, the next one finds."""
     dead = await bury(store)
     async with store.step(lock=cell) as step:
         given_up = await step.give_up(cell, step.now - STUCK)
         expired = await step.expire(cell, EVERY)
-        unknown = await step.unknown_mail(cell, step.now - SILENCE, EVERY)
-        again = [mail.message_id for mail in unknown if resends(mail, step.now)]
+        unknown = await step.unknown_mail(cell, step.now - silence, EVERY)
+        again = [mail.message_id for mail in unknown if resends(mail, step.now, silence)]
         await step.resend(again)
     return Swept(expired, len(again), given_up, tuple(dead))
 
