@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from hashlib import sha256
 from typing import cast
 
 import pytest
@@ -91,7 +92,7 @@ def test_the_quick_reader_says_nothing_but_what_the_model_says(changes: dict[str
         read = SERVICE.decode("SendEmail", body)
         if isinstance(read, WireError):
             # Lengths and the like, which our own checks hold too: what the model refuses is refused here as well.
-            assert isinstance(ses_message.decode(Call(KEY, body, None), quick), Refusal), read
+            assert isinstance(ses_message.decode(Call(KEY, sha256(body).digest(), None), quick), Refusal), read
         else:
             assert quick == read
 
@@ -133,7 +134,7 @@ def test_a_retry_is_known_by_id_and_body() -> None:
     """The idempotency name holds both, so that one id with two bodies makes two calls."""
     names = set[str | None]()
     for invocation, body in (("1", b"a"), ("1", b"b"), ("2", b"a"), (None, b"a")):
-        decoded = ses_message.decode(Call(KEY, body, invocation), cast(SendEmail, SES_GOOD))
+        decoded = ses_message.decode(Call(KEY, sha256(body).digest(), invocation), cast(SendEmail, SES_GOOD))
         assert isinstance(decoded, Decoded)
         names.add(decoded.submission.idempotency_key)
     assert len(names) == 4

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tenantry.core.message import Refusal
 from tenantry.edge import errors
 from tenantry.edge.api.rest import management_api
 from tenantry.edge.asgi import ClientGoneError, answer
@@ -30,7 +29,7 @@ def create_app(doors: Doors) -> ASGIApp:
 class Dispatcher:
     """Sends each request to its door, and answers in the door's own shape when that breaks."""
 
-    def __init__(self, doors: Doors, ses: ASGIApp, send: ASGIApp, rest: ASGIApp) -> None:
+    def __init__(self, doors: Doors, ses: SesDoor, send: ASGIApp, rest: ASGIApp) -> None:
         self._doors, self._ses, self._send, self._rest = doors, ses, send, rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,14 +40,28 @@ class Dispatcher:
         request_id = scope["tenantry.request_id"] = self._doors.new_request_id()
         path: str = scope["path"]
         if path.startswith(SES) and path[len(SES) : len(SES) + 1] in ("", "/"):
-            await self._guarded(self._ses, scope, receive, send)
+            await self._answer_ses(scope, receive, send)
         elif path == MESSAGES and scope["method"] == "POST":
             await self._guarded(self._send, scope, receive, send)
         else:
             await self._guarded(self._rest, scope, receive, _with_request_id(send, request_id))
 
+    async def _answer_ses(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer on the SES wire, as a whole or not at all."""
+        request_id: str = scope["tenantry.request_id"]
+        try:
+            reply = await self._ses.reply(scope, receive)
+        except ClientGoneError:
+            return
+        except StoreBusy:
+            reply = errors.ses_answer(errors.BUSY)
+        except Exception as error:
+            self._doors.report_bug(request_id, error)
+            reply = errors.ses_answer(errors.INTERNAL)
+        await answer(send, reply, SES_REQUEST_ID, request_id)
+
     async def _guarded(self, door: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run a door; what it did not foresee is reported, and answered unless an answer has begun."""
+        """Run a REST door; what it did not foresee is reported, and answered unless an answer has begun."""
         begun = False
 
         async def watched(message: Message) -> None:
@@ -68,13 +81,7 @@ class Dispatcher:
         else:
             return
         if not begun:
-            await self._refuse(door, scope, send, refusal)
-
-    async def _refuse(self, door: ASGIApp, scope: Scope, send: Send, refusal: Refusal) -> None:
-        request_id: str = scope["tenantry.request_id"]
-        if door is self._ses:
-            await answer(send, errors.ses_answer(refusal), SES_REQUEST_ID, request_id)
-        else:
+            request_id: str = scope["tenantry.request_id"]
             reply = errors.rest_answer(refusal, request_id, self._doors.docs_url_prefix)
             await answer(send, reply, REQUEST_ID, request_id)
 

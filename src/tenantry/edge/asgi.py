@@ -55,7 +55,7 @@ async def answer(send: Send, reply: Answer, id_header: bytes, request_id: str) -
     """Send a JSON answer whole, with the request's id in the header that its protocol wants."""
     headers = [
         JSON,
-        (b"content-length", str(len(reply.body)).encode()),
+        (b"content-length", b"%d" % len(reply.body)),
         (id_header, request_id.encode()),
         *reply.headers,
     ]

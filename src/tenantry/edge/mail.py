@@ -63,6 +63,8 @@ def mailbox(text: str, field: str) -> Mailbox | Refusal:
 
 def mailboxes(texts: Sequence[str], field: str) -> tuple[str, ...] | Refusal:
     """Read addresses, one in each text, into the form that is handed over; the field is named with its place."""
+    if not texts:
+        return ()
     read: list[str] = []
     try:
         for text in texts:

@@ -6,23 +6,24 @@ Leaves what a SendEmail call means to `ses_message`; does SendEmail only, and sa
 from __future__ import annotations
 
 import asyncio
+from hashlib import sha256
 from typing import cast
 
 from pydantic import ValidationError
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from tenantry.core.ids import TenantId
 from tenantry.core.message import Accepted, Refusal, RefusalCode
 from tenantry.core.tenant import Key
 from tenantry.edge import errors
-from tenantry.edge.asgi import answer, read_body
+from tenantry.edge.asgi import read_body
 from tenantry.edge.auth import REVOKED, Keyring, barred_from_sending
 from tenantry.edge.doors import OFF_LOOP_BYTES, Doors
 from tenantry.edge.errors import Answer
 from tenantry.edge.ses_message import QUICK, Call, Decoded, SendEmail, decode, invocation_id
 from tenantry.ports import StoreBusy, StoreRejected
 from tenantry.wire.aws import Service, WireError
-from tenantry.wire.sigv4 import Problem, SignedRequest, credential_of, verify
+from tenantry.wire.sigv4 import Problem, SignedRequest, Terms, claimed_key, verified
 
 PREFIX = "/v2/email"
 REQUEST_ID = b"x-amzn-requestid"
@@ -38,12 +39,8 @@ class SesDoor:
         self._doors, self._keyring = doors, keyring
         self._service = Service(doors.sesv2_model, "sesv2")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; an error of ours is left to the dispatcher."""
-        reply = await self._reply(scope, receive)
-        await answer(send, reply, REQUEST_ID, scope["tenantry.request_id"])
-
-    async def _reply(self, scope: Scope, receive: Receive) -> Answer:
+    async def reply(self, scope: Scope, receive: Receive) -> Answer:
+        """Return the answer to one request; an error of ours is left to the dispatcher."""
         path: bytes = scope.get("raw_path") or scope["path"].encode()
         query: bytes = scope["query_string"]
         route = self._service.route(scope["method"], path.decode("latin-1"), query.decode("latin-1"))
@@ -53,7 +50,7 @@ class SesDoor:
         if body is None:
             return errors.ses_answer(errors.too_large(self._doors.max_body_bytes))
         request = SignedRequest(scope["method"], path, query, scope["headers"], body)
-        claimed = _claimed_key(request)
+        claimed = claimed_key(request)
         if isinstance(claimed, Problem):
             return errors.signature_answer(claimed)
         found = await self._keyring.find(claimed)
@@ -68,7 +65,8 @@ class SesDoor:
 
     def _read(self, request: SignedRequest, key: Key, secret: str, operation: str) -> Decoded | Answer:
         """Verify and decode; all of it is work for the CPU, so that it can be done in a thread."""
-        if problem := verify(request, secret, self._doors.clock.wall(), SKEW_SECONDS):
+        digest = sha256(request.body)
+        if problem := verified(request, secret, digest.hexdigest(), Terms(self._doors.clock.wall(), SKEW_SECONDS)):
             return errors.signature_answer(problem)
         if key.revoked_at is not None:  # told only to who holds the secret
             return errors.ses_answer(REVOKED, errors.NO_SUCH_KEY.message)
@@ -79,7 +77,7 @@ class SesDoor:
         given = self._parameters(request.body)
         if isinstance(given, WireError):
             return errors.ses_error(given.code, given.status, given.message, _refusal_of(given))
-        decoded = decode(Call(key.id, request.body, _invocation_id(request)), given)
+        decoded = decode(Call(key.id, digest.digest(), _invocation_id(request)), given)
         return errors.ses_answer(decoded) if isinstance(decoded, Refusal) else decoded
 
     def _parameters(self, body: bytes) -> SendEmail | WireError:
@@ -114,20 +112,11 @@ class SesDoor:
         return next((name for name in names if name not in own), None)
 
 
-def _claimed_key(request: SignedRequest) -> str | Problem:
-    """Return whose key a request claims to be signed with; `verify` reads the whole header, once it is known whose."""
-    for name, value in request.headers:
-        if name == b"authorization":
-            _, mark, rest = value.partition(b"Credential=")
-            if mark and not request.query:
-                return rest.partition(b"/")[0].decode("latin-1")
-            break
-    claimed = credential_of(request)
-    return claimed if isinstance(claimed, Problem) else claimed.access_key
-
-
 def _invocation_id(request: SignedRequest) -> str | None:
-    return invocation_id(next((value for name, value in request.headers if name == b"amz-sdk-invocation-id"), None))
+    for name, value in request.headers:
+        if name == b"amz-sdk-invocation-id":
+            return invocation_id(value)
+    return None
 
 
 def _not_authorized(key: Key, operation: str) -> Answer:

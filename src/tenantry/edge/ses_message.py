@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import sha256
-from typing import Literal, NotRequired, Required
+from types import MappingProxyType
+from typing import Literal, NamedTuple, NotRequired, Required
 
 from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
@@ -24,6 +23,7 @@ from tenantry.wire.mime_content import Attachment, Composed, raw_content, simple
 RAW_BYTES_MAX = 30_000_000  # 40 MB after base64
 SDK_RETRY_SECONDS = 900
 _INVOCATION_CHARS_MAX = 128
+_SUBJECT_AND_BODY = 2
 
 # They would be dropped in silence otherwise. Sending authorization and endpoints would name another's AWS resources.
 _UNSUPPORTED = (
@@ -33,6 +33,7 @@ _UNSUPPORTED = (
     "ListManagementOptions",
     "ConfigurationOverrides",
 )
+_UNSUPPORTED_SET = frozenset(_UNSUPPORTED)
 
 
 _BLOBS = ConfigDict(val_json_bytes="base64")
@@ -113,38 +114,35 @@ What it does not take (a null, a wrong type, a broken text) is for the model's r
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Whose call it is, and what makes a retry of it recognisable."""
 
     key_id: KeyId
-    body: bytes
+    body_digest: bytes  # SHA-256
     invocation_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A submission, and the tenant names that it claims and that must be the sender's own."""
 
     submission: Submission
     tenant_names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Mail:
+class _Mail(NamedTuple):
     """What either kind of content comes to."""
 
     content: bytes
     subject: str
     raw: RawMail | None = None
-    removed: Mapping[str, str] = field(default_factory=dict)
+    removed: Mapping[str, str] = MappingProxyType({})
 
 
 def decode(call: Call, given: SendEmail) -> Decoded | Refusal:
     """Turn a SendEmail call into a submission, or say the first thing that must change."""
-    for name in _UNSUPPORTED:
-        if name in given:
-            return Refusal(RefusalCode.UNSUPPORTED, f"Leave out {name}: Tenantry does not take it.", name)
+    if not _UNSUPPORTED_SET.isdisjoint(given):
+        name = next(name for name in _UNSUPPORTED if name in given)
+        return Refusal(RefusalCode.UNSUPPORTED, f"Leave out {name}: Tenantry does not take it.", name)
     mail = _content(given["Content"])
     if isinstance(mail, Refusal):
         return mail
@@ -154,7 +152,6 @@ def decode(call: Call, given: SendEmail) -> Decoded | Refusal:
     tags = _tags(given, mail.removed)
     if isinstance(tags, Refusal):
         return tags
-    digest = sha256(call.body).digest()
     submission = Submission(
         key_id=call.key_id,
         sender=parties.sender,
@@ -168,12 +165,12 @@ def decode(call: Call, given: SendEmail) -> Decoded | Refusal:
         stream=given.get("ConfigurationSetName") or mail.removed.get("x-ses-configuration-set"),
         tags=tags,
         # Another body under the same id is another call, so the digest is part of the name.
-        idempotency_key=f"sdk:{call.invocation_id}:{digest.hex()[:32]}" if call.invocation_id else None,
-        body_digest=digest,
+        idempotency_key=f"sdk:{call.invocation_id}:{call.body_digest.hex()[:32]}" if call.invocation_id else None,
+        body_digest=call.body_digest,
         remember_seconds=SDK_RETRY_SECONDS if call.invocation_id else 0,
     )
     claimed = (given.get("TenantName"), mail.removed.get("x-ses-tenant"))
-    return Decoded(submission, tuple(name for name in claimed if name is not None))
+    return Decoded(submission, () if claimed == (None, None) else tuple(name for name in claimed if name is not None))
 
 
 def invocation_id(header: bytes | None) -> str | None:
@@ -200,16 +197,16 @@ def _simple(given: _Simple) -> _Mail | Refusal:
     """Check by the same rules as REST mail; hand over what the caller wrote where UTF-8 alone would not say it."""
     body = given["Body"]
     subject = given["Subject"]["Data"]
-    headers = given.get("Headers", [])
-    attachments = given.get("Attachments", [])
-    mail = Composed(
-        subject=subject,
-        text=body["Text"]["Data"] if "Text" in body else None,
-        html=body["Html"]["Data"] if "Html" in body else None,
-        headers={row["Name"]: row["Value"] for row in headers},
-        attachments=tuple(_attachment(row) for row in attachments),
-    )
-    content = simple_content(mail)
+    text = body["Text"]["Data"] if "Text" in body else None
+    html = body["Html"]["Data"] if "Html" in body else None
+    headers: list[_Header] = []
+    attachments: list[_Attachment] = []
+    if len(given) == _SUBJECT_AND_BODY:
+        content = simple_content(Composed(subject, text, html))
+    else:
+        headers, attachments = given.get("Headers", []), given.get("Attachments", [])
+        fields = {row["Name"]: row["Value"] for row in headers}
+        content = simple_content(Composed(subject, text, html, fields, tuple(map(_attachment, attachments))))
     if isinstance(content, MimeProblem):
         return refusal_of(content)
     if refused := _beyond_rest(headers, attachments):
@@ -221,7 +218,7 @@ def _simple(given: _Simple) -> _Mail | Refusal:
 
 
 def _beyond_rest(headers: Sequence[_Header], attachments: Sequence[_Attachment]) -> Refusal | None:
-    if len({row["Name"].lower() for row in headers}) != len(headers):
+    if headers and len({row["Name"].lower() for row in headers}) != len(headers):
         return Refusal(RefusalCode.INVALID_HEADER, "Give each header once, in whatever case.", "Content.Simple.Headers")
     for number, row in enumerate(attachments):
         described = row.get("ContentDescription", "")
@@ -251,8 +248,7 @@ def _raw(data: bytes) -> _Mail | Refusal:
 # ---- who, to whom
 
 
-@dataclass(frozen=True, slots=True)
-class _Parties:
+class _Parties(NamedTuple):
     sender: str
     authors: tuple[str, ...]
     to: tuple[str, ...]
@@ -309,6 +305,8 @@ def _author(given: SendEmail, raw: RawMail | None) -> tuple[str, tuple[str, ...]
 
 
 def _tags(given: SendEmail, removed: Mapping[str, str]) -> dict[str, str] | Refusal:
+    if not removed and "EmailTags" not in given:
+        return {}
     field = "EmailTags"
     if "EmailTags" in given:
         pairs = [(row["Name"], row["Value"]) for row in given["EmailTags"]]

@@ -6,11 +6,12 @@ Limits are those of the SES v2 API (SendEmail: Message, MessageHeader, Attachmen
 
 from __future__ import annotations
 
-import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+
+from pydantic_core import to_json
 
 from tenantry.wire.mime import MimeProblem
 
@@ -39,7 +40,6 @@ _MEDIA_TYPE = re.compile(
     r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(?:; ?[A-Za-z0-9_.-]+=(?:[A-Za-z0-9!#$&^_.+-]+|\"[A-Za-z0-9 _.-]*\"))*"
 )
 _CONTENT_ID = re.compile(r"[!-;=?-~]{1,78}")
-_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # One line of text: no controls, no line or paragraph separators, no half characters.
 _UNFIT_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UNFIT_BODY = re.compile("[\x00\ud800-\udfff]")
@@ -69,18 +69,19 @@ class Composed:
 
 def simple_content(mail: Composed) -> bytes | MimeProblem:
     """Return the SES `Content` JSON for mail given as fields, or the first thing about it that must change."""
-    if problem := next(_problems(mail), None):
+    if not _is_plain(mail) and (problem := next(_problems(mail), None)):
         return problem
-    body = ",".join(
-        [f'"{name}":{_utf8(text)}' for name, text in (("Text", mail.text), ("Html", mail.html)) if text is not None]
-    )
-    # Put together by hand: an encoder of one string is made once, one of a whole object anew for each mail.
-    parts = [f'"Subject":{_utf8(mail.subject)},"Body":{{{body}}}']
+    body: dict[str, dict[str, str]] = {}
+    if mail.text is not None:
+        body["Text"] = _utf8(mail.text)
+    if mail.html is not None:
+        body["Html"] = _utf8(mail.html)
+    simple: dict[str, object] = {"Subject": _utf8(mail.subject), "Body": body}
     if mail.headers:
-        parts.append(f'"Headers":{_json([{"Name": name, "Value": value} for name, value in mail.headers.items()])}')
+        simple["Headers"] = [{"Name": name, "Value": value} for name, value in mail.headers.items()]
     if mail.attachments:
-        parts.append(f'"Attachments":{_json([_attachment(attachment) for attachment in mail.attachments])}')
-    content = f'{{"Simple":{{{",".join(parts)}}}}}'.encode()
+        simple["Attachments"] = [_attachment(attachment) for attachment in mail.attachments]
+    content = to_json({"Simple": simple})
     if len(content) > CONTENT_BYTES_MAX:
         return _too_large("attachments" if mail.attachments else "html")
     return content
@@ -91,8 +92,8 @@ def raw_content(raw: bytes) -> bytes:
     return b'{"Raw":{"Data":"' + b64encode(raw) + b'"}}'
 
 
-def _utf8(text: str) -> str:
-    return f'{{"Data":{_json(text)},"Charset":"UTF-8"}}'
+def _utf8(text: str) -> dict[str, str]:
+    return {"Data": text, "Charset": "UTF-8"}
 
 
 def _attachment(attachment: Attachment) -> dict[str, str]:
@@ -107,6 +108,20 @@ def _attachment(attachment: Attachment) -> dict[str, str]:
     if attachment.content_id is not None:
         shown["ContentId"] = attachment.content_id
     return shown
+
+
+def _is_plain(mail: Composed) -> bool:
+    """Tell whether nothing can be wrong: a short line of a subject, ASCII bodies without NUL, and nothing else."""
+    text, html = mail.text, mail.html
+    return (
+        not mail.headers
+        and not mail.attachments
+        and len(mail.subject) <= SUBJECT_CHARS_MAX
+        and mail.subject.isprintable()
+        and (text is not None or html is not None)
+        and (text is None or (text.isascii() and "\x00" not in text))
+        and (html is None or (html.isascii() and "\x00" not in html))
+    )
 
 
 def _problems(mail: Composed) -> Iterator[MimeProblem]:

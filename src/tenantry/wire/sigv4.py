@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
+from typing import NamedTuple
 from urllib.parse import quote
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 # The longest Authorization header worth reading: a dozen signed headers and a long key stay far below it.
 AUTHORIZATION_BYTES_MAX = 4096
-_AUTHORIZATION = re.compile(
+_BEFORE_SIGNATURE = re.compile(
     r"AWS4-HMAC-SHA256[ \t]+"
     r"Credential=([\x21-\x2b\x2d\x2e\x30-\x7e]{1,128})/([0-9]{8})/([A-Za-z0-9-]{1,64})/([A-Za-z0-9-]{1,64})/aws4_request"
-    r"[ \t]*,[ \t]*SignedHeaders=([a-z0-9_.;-]+)[ \t]*,[ \t]*Signature=([0-9a-f]{64})[ \t]*"
+    r"[ \t]*,[ \t]*SignedHeaders=([a-z0-9_.;-]+)[ \t]*,[ \t]*Signature="
 )
+_SIGNATURE = re.compile(rb"([0-9a-f]{64})[ \t]*")
+_REMEMBERED_BYTES = 512  # a longer Authorization header is read anew each time
 _STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _ONE_ONLY = frozenset({b"host", b"x-amz-date", b"x-amz-content-sha256", b"x-amz-security-token"})
 
@@ -95,11 +98,6 @@ class Credential:
     service: str
     signed_headers: tuple[str, ...]
     signature: str
-
-    @property
-    def scope(self) -> str:
-        """The credential scope as it stands in the string to sign."""
-        return f"{self.date}/{self.region}/{self.service}/aws4_request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,26 +202,72 @@ class Signer:
 
 def parse_authorization(header: str | bytes) -> Credential | None:
     """Read an Authorization header, or return None unless it is exactly one well-formed Signature Version 4."""
-    text = header.decode("latin-1") if isinstance(header, bytes) else header
-    if len(text) > AUTHORIZATION_BYTES_MAX or not (match := _AUTHORIZATION.fullmatch(text)):
+    try:
+        found = _read_authorization(header.encode("latin-1") if isinstance(header, str) else header)
+    except UnicodeEncodeError:
         return None
-    access_key, date, region, service, names, signature = match.groups()
-    return Credential(access_key, date, region, service, tuple(names.split(";")), signature)
+    if found is None:
+        return None
+    claim, signature = found
+    return Credential(claim.access_key, claim.date, claim.region, claim.service, claim.names, signature)
 
 
-def credential_of(request: SignedRequest) -> Credential | Problem:
-    """Return whose key a request claims to be signed with, or why that cannot be told."""
-    if b"X-Amz-Signature" in request.query or b"X-Amz-Credential" in request.query:
+class _Claim(NamedTuple):
+    """What an Authorization header claims up to its signature: the same for all calls of one client in one day."""
+
+    access_key: str
+    date: str
+    region: str
+    service: str
+    names: tuple[str, ...]
+    scope: str
+    wanted: Mapping[bytes, str]  # what is signed, and the payload's digest, by the raw names
+    flaw: Problem | None  # what is wrong with it whatever the request
+
+
+def _claim(before_signature: bytes) -> _Claim | None:
+    match = _BEFORE_SIGNATURE.fullmatch(before_signature.decode("latin-1"))
+    if match is None:
+        return None
+    access_key, date, region, service, signed = match.groups()
+    names = tuple(signed.split(";"))
+    wanted = {name.encode("ascii"): name for name in (*names, "x-amz-content-sha256")}
+    return _Claim(
+        access_key, date, region, service, names, f"{date}/{region}/{service}/aws4_request", wanted, _names_flaw(names)
+    )
+
+
+_remembered_claim = lru_cache(maxsize=4096)(_claim)
+
+
+def _read_authorization(header: bytes) -> tuple[_Claim, str] | None:
+    before, mark, after = header.rpartition(b"Signature=")
+    match = _SIGNATURE.fullmatch(after)
+    if match is None or len(header) > AUTHORIZATION_BYTES_MAX:
+        return None
+    before += mark
+    claim = _remembered_claim(before) if len(before) <= _REMEMBERED_BYTES else _claim(before)
+    return (claim, match[1].decode("ascii")) if claim else None
+
+
+def _claimed(request: SignedRequest) -> tuple[_Claim, str] | Problem:
+    if request.query and (b"X-Amz-Signature" in request.query or b"X-Amz-Credential" in request.query):
         return PRESIGNED
     given = [value for name, value in request.headers if name == b"authorization"]
     if not given:
         return MISSING
     if len(given) > 1:
         return _incomplete("Authorization header requires to be given once.")
-    return parse_authorization(given[0]) or _incomplete(
+    return _read_authorization(given[0]) or _incomplete(
         "Authorization header requires 'Credential', 'SignedHeaders' and 'Signature' parameters in the form"
         f" '{ALGORITHM} Credential=KEY/DATE/REGION/SERVICE/aws4_request, SignedHeaders=..., Signature=...'."
     )
+
+
+def claimed_key(request: SignedRequest) -> str | Problem:
+    """Return the id of the key that a request claims to be signed with, or why that cannot be told."""
+    claimed = _claimed(request)
+    return claimed if isinstance(claimed, Problem) else claimed[0].access_key
 
 
 def verify(
@@ -233,41 +277,55 @@ def verify(
 
     The signature is compared in constant time. The body's digest is always computed here, never taken from the request.
     """
-    credential = credential_of(request)
-    if isinstance(credential, Problem):
-        return credential
-    headers = _joined(request, credential.signed_headers)
+    return verified(request, secret, sha256(request.body).hexdigest(), Terms(now, skew_seconds, service))
+
+
+class Terms(NamedTuple):
+    """What a signature must be for."""
+
+    now: datetime
+    skew_seconds: int = 300
+    service: str = "ses"
+
+
+def verified(request: SignedRequest, secret: str, body_digest: str, terms: Terms) -> Problem | None:
+    """Do what verify does for a caller that needs the body's SHA-256, too, and has computed it: 64 hex digits."""
+    claimed = _claimed(request)
+    if isinstance(claimed, Problem):
+        return claimed
+    claim, signature = claimed
+    headers = _joined(request.headers, claim.wanted)
     if isinstance(headers, Problem):
         return headers
     stamp = headers.get("x-amz-date", "")
-    if problem := _shape_problem(credential, headers, service) or _time_problem(credential, stamp, now, skew_seconds):
+    if problem := _shape_problem(claim, headers, terms.service) or _time_problem(claim.date, stamp, terms):
         return problem
-    body_digest = sha256(request.body).hexdigest()
     if problem := _payload_problem(headers.get("x-amz-content-sha256"), body_digest):
         return problem
-    names = credential.signed_headers
-    lines = "".join([f"{name}:{headers[name]}\n" for name in names])
+    lines = "".join([f"{name}:{headers[name]}\n" for name in claim.names])
     canonical = (
         f"{request.method}\n{canonical_path(request.path)}\n{canonical_query(request.query.decode('latin-1'))}\n"
-        f"{lines}\n{';'.join(names)}\n{body_digest}"
+        f"{lines}\n{';'.join(claim.names)}\n{body_digest}"
     )
-    key = signing_key(secret, credential.date, credential.region, credential.service)
-    expected = _signature(key, stamp, credential.scope, canonical)
-    return None if hmac.compare_digest(expected, credential.signature) else MISMATCH
+    key = signing_key(secret, claim.date, claim.region, claim.service)
+    expected = _signature(key, stamp, claim.scope, canonical)
+    return None if hmac.compare_digest(expected, signature) else MISMATCH
 
 
 def _incomplete(message: str) -> Problem:
     return Problem(ProblemKind.INCOMPLETE, message)
 
 
-def _joined(request: SignedRequest, names: Sequence[str]) -> dict[str, str] | Problem:
-    """Return what is signed and the payload's digest in canonical form, repeated headers joined in their order."""
-    wanted = {name.encode("ascii") for name in names} | {b"x-amz-content-sha256"}
+def _joined(given: Sequence[tuple[bytes, bytes]], wanted: Mapping[bytes, str]) -> dict[str, str] | Problem:
+    """Return the wanted headers in canonical form, repeated ones joined in their order."""
     joined: dict[str, str] = {}
-    for raw_name, raw_value in request.headers:
-        if raw_name not in wanted:
+    for raw_name, raw_value in given:
+        name = wanted.get(raw_name)
+        if name is None:
             continue
-        name, value = raw_name.decode("ascii"), " ".join(raw_value.decode("utf-8", "replace").split())
+        value = raw_value.decode("utf-8", "replace")
+        if " " in value or not value.isprintable():  # every other white space is not printable
+            value = " ".join(value.split())
         if name not in joined:
             joined[name] = value
         elif raw_name in _ONE_ONLY:
@@ -277,34 +335,40 @@ def _joined(request: SignedRequest, names: Sequence[str]) -> dict[str, str] | Pr
     return joined
 
 
-def _shape_problem(credential: Credential, headers: dict[str, str], service: str) -> Problem | None:
-    names = credential.signed_headers
+def _names_flaw(names: tuple[str, ...]) -> Problem | None:
     if list(names) != sorted(set(names)):
         return _incomplete("SignedHeaders must be sorted and name each header once.")
     if not {"host", "x-amz-date"}.issubset(names):
         return _incomplete("'Host' and 'X-Amz-Date' must be 'SignedHeader's in the AWS Authorization.")
-    if missing := [name for name in names if name not in headers]:
-        return _incomplete(f"The signed header '{missing[0]}' is not in the request.")
-    if credential.service != service:
+    return None
+
+
+def _shape_problem(claim: _Claim, headers: dict[str, str], service: str) -> Problem | None:
+    if claim.flaw is not None:
+        return claim.flaw
+    for name in claim.names:
+        if name not in headers:
+            return _incomplete(f"The signed header '{name}' is not in the request.")
+    if claim.service != service:
         return Problem(ProblemKind.MISMATCH, f"Credential should be scoped to correct service: '{service}'.")
     return None
 
 
-def _time_problem(credential: Credential, stamp: str, now: datetime, skew_seconds: int) -> Problem | None:
+def _time_problem(date: str, stamp: str, terms: Terms) -> Problem | None:
     signed_at = _read_stamp(stamp)
     if signed_at is None:
         return _incomplete("'X-Amz-Date' must be a time like 20260131T235959Z.")
-    if credential.date != stamp[:8]:
+    if date != stamp[:8]:
         return Problem(
             ProblemKind.MISMATCH,
             f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP:"
-            f" '{credential.date}' != '{stamp[:8]}', from '{stamp}'.",
+            f" '{date}' != '{stamp[:8]}', from '{stamp}'.",
         )
-    ahead_seconds = (signed_at - now).total_seconds()
-    if ahead_seconds < -skew_seconds:
-        return _skewed(f"Signature expired: {stamp} is now earlier than", now, -skew_seconds)
-    if ahead_seconds > skew_seconds:
-        return _skewed(f"Signature not yet current: {stamp} is still later than", now, skew_seconds)
+    ahead_seconds = (signed_at - terms.now).total_seconds()
+    if ahead_seconds < -terms.skew_seconds:
+        return _skewed(f"Signature expired: {stamp} is now earlier than", terms.now, -terms.skew_seconds)
+    if ahead_seconds > terms.skew_seconds:
+        return _skewed(f"Signature not yet current: {stamp} is still later than", terms.now, terms.skew_seconds)
     return None
 
 
