@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tenantry.ports import StoreBusy
 from tenantry.store.migrate import migrate
-from tenantry.store.postgres import PostgresSeam
+from tenantry.store.postgres import PostgresSeam, ids_as_digits
 from tenantry.store.sqlite import SqliteSeam
 from tenantry.store.store import Store
 from tenantry.store.vault import Vault
@@ -119,4 +119,6 @@ async def _open_postgres(opening: Opening) -> Store:
     seam = PostgresSeam(opening.offset)
     reader = create_async_engine(url, pool_size=READERS, max_overflow=0, pool_timeout=5)
     engine = create_async_engine(url, pool_size=POSTGRES_WRITERS, max_overflow=0, isolation_level="AUTOCOMMIT")
+    for one in (reader, engine):
+        ids_as_digits(one)
     return Store(Writer(engine, seam, POSTGRES_WRITERS, wait_seconds=5), reader, seam, opening.vault)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
-from uuid import UUID
 
 from sqlalchemy import BigInteger, DateTime, Dialect, LargeBinary, String, Uuid
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -32,7 +31,7 @@ def made_at(digits: str) -> datetime:
 
 
 class IdColumn(TypeDecorator[K], Generic[K]):
-    """An id: a uuid on PostgreSQL, its 32 hex digits on SQLite."""
+    """An id: a uuid on PostgreSQL, its 32 hex digits on SQLite; to Python its digits on both."""
 
     impl = Uuid
     cache_ok = True
@@ -42,24 +41,19 @@ class IdColumn(TypeDecorator[K], Generic[K]):
         super().__init__()
         self.kind = kind
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[UUID] | TypeEngine[str]:
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
         """Choose the database's own type."""
         if dialect.name == "postgresql":
-            return dialect.type_descriptor(Uuid())
+            return dialect.type_descriptor(Uuid(as_uuid=False))
         return dialect.type_descriptor(String(32))
 
-    def process_bind_param(self, value: K | None, dialect: Dialect) -> UUID | str | None:
+    def process_bind_param(self, value: K | None, dialect: Dialect) -> str | None:
         """Take the prefix off."""
-        if value is None:
-            return None
-        digits = value.rpartition("_")[2]
-        return UUID(digits) if dialect.name == "postgresql" else digits
+        return None if value is None else value.rpartition("_")[2]
 
-    def process_result_value(self, value: UUID | str | None, dialect: Dialect) -> K | None:
+    def process_result_value(self, value: str | None, dialect: Dialect) -> K | None:
         """Put the prefix back."""
-        if value is None:
-            return None
-        return self.kind.of(value) if isinstance(value, UUID) else str.__new__(self.kind, f"{self.kind.prefix}_{value}")
+        return None if value is None else str.__new__(self.kind, f"{self.kind.prefix}_{value}")
 
 
 class Instant(TypeDecorator[datetime]):
