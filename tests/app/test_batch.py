@@ -48,6 +48,15 @@ async def test_each_caller_gets_the_answer_to_its_own(desk: Desk) -> None:
     assert [isinstance(answer, Refusal) for answer in answers] == [number % 3 == 0 for number in range(30)]
 
 
+async def test_a_caller_that_comes_back_at_once_is_answered(desk: Desk) -> None:
+    """Whoever submits in the very moment in which the last batch is done waits for nobody else's submission."""
+    member = await worlds.member(desk.store)
+    batcher = Batcher(desk.store, 64, 1, Bell())
+    async with asyncio.timeout(5):
+        for _ in range(10):
+            assert isinstance(await batcher.accept(worlds.submission(member)), Accepted)
+
+
 async def test_large_content_commits_alone(desk: Desk) -> None:
     """Nobody waits for a neighbour's megabytes to reach the disk."""
     member, bell = await worlds.member(desk.store), Bell()

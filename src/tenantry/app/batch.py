@@ -25,22 +25,27 @@ class Batcher:
         self._parallel = parallel
         self._accepted = accepted
         self._waiting: deque[Waiter] = deque()
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers = 0
+        self._working: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
 
     async def accept(self, submission: Submission) -> Answer:
         """Return the answer after the commit; raises StoreBusy when the store cannot commit now."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((submission, answer))
-        if len(self._workers) < self._parallel:
+        if self._workers < self._parallel:
+            self._workers += 1
             worker = asyncio.create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._working.add(worker)
+            worker.add_done_callback(self._working.discard)
         return await answer
 
     async def _work(self) -> None:
-        await asyncio.sleep(0)  # let the submissions of this turn of the loop gather
-        while self._waiting:
-            await self._commit(self._next())
+        try:
+            await asyncio.sleep(0)  # let the submissions of this turn of the loop gather
+            while self._waiting:
+                await self._commit(self._next())
+        finally:
+            self._workers -= 1  # at once: the task's own callback is late for whoever submits next
 
     def _next(self) -> list[Waiter]:
         batch = [self._waiting.popleft()]
