@@ -48,4 +48,5 @@ def open_cloud(settings: Settings, store: Store, clock: Clock, endpoint_url: str
     place = Place(settings.account_id, region, settings.topic_arn)
     control = BotoControl(control_client(session, region, endpoint_url), place, store.vault.unseal)
     structlog.get_logger(cell=settings.cell_name).info("cell wired", ses=ses_url, queue=queue_url)
-    return Adapters(SesSender(sender), control, SqsFeed(queue, queue_url, settings.feed_wait_seconds), (sender, queue))
+    feed = SqsFeed(queue, queue_url, settings.feed_wait_seconds, settings.feed_hidden_seconds)
+    return Adapters(SesSender(sender), control, feed, (sender, queue))
