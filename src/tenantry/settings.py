@@ -113,7 +113,10 @@ class Settings(BaseSettings):
     account_poll_seconds: float = Field(default=30.0, gt=0, description="Between readings of GetAccount.")
     feed_wait_seconds: int = Field(default=10, ge=0, le=20, description="Long poll of the event queue.")
     feed_hidden_seconds: int = Field(
-        default=60, ge=1, le=43_200, description="An event that a worker took comes again after this, if it was not done."
+        default=60,
+        ge=1,
+        le=43_200,
+        description="An event that a worker took comes again after this, if it was not done.",
     )
     backoff_seconds: float = Field(
         default=1.0, gt=0, description="First wait of a loop after an error; doubled up to a minute."
