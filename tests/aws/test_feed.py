@@ -131,6 +131,13 @@ async def test_a_queue_that_does_not_exist_is_unavailable(local: Local) -> None:
             await source.receive()
 
 
+async def test_half_a_character_in_one_event_costs_no_other() -> None:
+    """An answer is read although an event in it is no text: that one is told apart later, the others are ingested."""
+    body = b'{"Messages":[{"Body":"half \\ud800","ReceiptHandle":"1"},{"Body":"whole","ReceiptHandle":"2"}]}'
+    async with lying(answers(200, body)) as server, feed(server.url, f"{server.url}/q") as queue:
+        assert await queue.receive() == [Parcel("half \ud800", "1"), Parcel("whole", "2")]
+
+
 @pytest.mark.parametrize(
     "behave",
     [
@@ -144,6 +151,9 @@ async def test_a_queue_that_does_not_exist_is_unavailable(local: Local) -> None:
         answers(200, b"not json"),
         answers(200, b'{"Messages":[{"Body":"no receipt"}]}'),
         answers(200, b'{"Messages":["a text"]}'),
+        answers(200, b"[]"),
+        answers(200, b"7"),
+        answers(200, b"[" * 100_000),
     ],
 )
 async def test_every_failure_is_the_ports(behave: Behaviour) -> None:

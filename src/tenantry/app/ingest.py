@@ -1,4 +1,4 @@
-"""Owns reading the feed: several readers fill one queue, one loop ingests what has gathered and acknowledges it."""
+"""Owns reading the feed: several readers read and decode, one loop ingests what has gathered and acknowledges it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from tenantry.ports import Feed, Parcel, Store, StoreRejected
 from tenantry.wire.ses_event import EventError
 
 READERS = 4
-BATCH = 400  # events a commit at most
-GATHERED_MOST = 2_000  # read ahead of the commits
+BATCH = 400  # events a commit; what one receive brought stays together
+RECEIVES_AHEAD = 200  # of the commits; SQS gives ten events each
+Decoded = tuple[Parcel, Report | Chatter | EventError]
 
 
 class FeedReader:
@@ -28,24 +29,24 @@ class FeedReader:
         self._feed = feed
         self._cell = cell
         self._crossed = crossed
-        self._parcels: asyncio.Queue[Parcel] = asyncio.Queue(GATHERED_MOST)
-        self._gathered: list[Parcel] = []  # in the queue they would stay hidden for a while, and the guard blind
+        self._received: asyncio.Queue[list[Decoded]] = asyncio.Queue(RECEIVES_AHEAD)
+        self._gathered: list[Decoded] = []  # in the queue they would stay hidden for a while, and the guard blind
         self._acks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger(loop="ingest", cell=cell)
 
     async def read_round(self) -> None:
-        """Receive once and queue what came."""
-        for parcel in await self._feed.receive():
-            await self._parcels.put(parcel)
+        """Receive once, decode and queue what came: a few at a time, so that nothing else of the process waits long."""
+        if parcels := await self._feed.receive():
+            await self._received.put([(parcel, read_report(parcel.body)) for parcel in parcels])
 
     async def ingest_round(self) -> None:
         """Ingest what has gathered as one commit, then acknowledge it; what failed is kept for the next round."""
         if not self._gathered:
-            self._gathered = [await self._parcels.get()]
-        while not self._parcels.empty() and len(self._gathered) < BATCH:
-            self._gathered.append(self._parcels.get_nowait())
+            self._gathered = await self._received.get()
+        while not self._received.empty() and len(self._gathered) < BATCH:
+            self._gathered += self._received.get_nowait()
         done = await self._ingest(self._gathered)
-        parcels, self._gathered = self._gathered, []
+        parcels, self._gathered = [parcel for parcel, _ in self._gathered], []
         ack = asyncio.create_task(self._acknowledge(parcels))
         self._acks.add(ack)
         ack.add_done_callback(self._acks.discard)
@@ -54,23 +55,17 @@ class FeedReader:
         log = self._log.info if done.foreign or done.verdicts else self._log.debug
         log("ingested", events=done.reports, new=done.new, foreign=done.foreign, verdicts=done.verdicts)
 
-    async def _ingest(self, parcels: Sequence[Parcel]) -> Ingested:
-        """Ingest parcels; when the store rejects them, halve until only the poison is quarantined."""
-        reports: list[Report] = []
-        poison: list[tuple[str, str]] = []
-        for parcel in parcels:
-            read = read_report(parcel.body)
-            if isinstance(read, EventError):
-                poison.append((parcel.body, str(read)))
-            elif not isinstance(read, Chatter):
-                reports.append(read)
+    async def _ingest(self, decoded: Sequence[Decoded]) -> Ingested:
+        """Ingest what was decoded; when the store rejects it, halve until only the poison is quarantined."""
+        reports = [read for _, read in decoded if isinstance(read, Report)]
+        poison = [(parcel.body, str(read)) for parcel, read in decoded if isinstance(read, EventError)]
         try:
             return await ingest(self._store, self._cell, reports, poison)
         except StoreRejected as error:
-            if len(parcels) == 1:
-                return await ingest(self._store, self._cell, (), [(ascii(parcels[0].body), str(error))])
-        middle = len(parcels) // 2
-        first, second = await self._ingest(parcels[:middle]), await self._ingest(parcels[middle:])
+            if len(decoded) == 1:
+                return await ingest(self._store, self._cell, (), [(ascii(decoded[0][0].body), str(error))])
+        middle = len(decoded) // 2
+        first, second = await self._ingest(decoded[:middle]), await self._ingest(decoded[middle:])
         return Ingested(
             first.reports + second.reports,
             first.new + second.new,
