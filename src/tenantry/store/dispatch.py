@@ -7,8 +7,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from math import ceil, inf
 
-from sqlalchemy import select
-
 from tenantry.core.claim import Claim
 from tenantry.core.event import Fact
 from tenantry.core.ids import AttemptId, CellId, MessageId, PauseId, PoolId, StreamId, TenantId
@@ -17,7 +15,7 @@ from tenantry.core.tenant import StreamClass
 from tenantry.core.turn import ClassShare, Credit, Lane, Parked, Pick, Shares, Turn, Waiting
 from tenantry.ports import AccountReading
 from tenantry.store import tables
-from tenantry.store.seam import DriverRow, Found, Queries, Relation, relation
+from tenantry.store.seam import DriverRow, Queries, Relation, relation
 
 BUCKET_SECONDS = 0.25  # how much of a second's rate may gather while nothing is sent
 LIMIT_BUCKET_SECONDS = 1.0  # the same for a throttled stream's own limit
@@ -30,6 +28,18 @@ NO_PAUSE = (
 )
 PROVISIONED = "EXISTS (SELECT 1 FROM stream s WHERE s.id = lane.stream_id AND s.provisioned_at IS NOT NULL)"
 DUE = "EXISTS (SELECT 1 FROM waiting x WHERE x.stream_id = lane.stream_id AND x.due_at <= :now)"
+CREDIT = (
+    "SELECT rate_per_second, backoff, tokens, tokens_at, sending_enabled, enforcement, quota_24h, sent_24h, shares"
+    " FROM cell WHERE id = :cell"
+)
+LANES = " UNION ALL ".join(
+    "SELECT * FROM (SELECT lane.stream_id, lane.tenant_id, lane.stream_class, lane.tag, lane.weight, lane.tokens,"
+    " lane.tokens_at, s.send_limit, (SELECT p.id FROM pause p WHERE p.ended_at IS NULL"
+    " AND p.scope_id IN (lane.stream_id, lane.tenant_id, lane.pool_id, lane.cell_id) LIMIT 1) AS pause_id"
+    " FROM lane JOIN stream s ON s.id = lane.stream_id WHERE lane.cell_id = :cell"
+    f" AND lane.stream_class = '{name}' AND lane.ready ORDER BY lane.tag LIMIT :most) AS {name}"
+    for name in StreamClass
+)
 HEADS = {
     "postgresql": "SELECT w.stream_id, h.message_id, h.cost FROM {w} CROSS JOIN LATERAL (SELECT x.message_id, x.cost"
     " FROM waiting x WHERE x.stream_id = w.stream_id AND x.due_at <= :now ORDER BY x.due_at, x.message_id LIMIT :depth) h",
@@ -58,15 +68,16 @@ class DispatchQueries(Queries):
 
     async def credit(self, cell: CellId, room: int) -> tuple[Credit, Shares]:
         """See ports.DispatchStep."""
-        row = (await self.conn.execute(select(tables.cell).where(tables.cell.c.id == cell))).one()
-        elapsed = max(0.0, (self.now - row.tokens_at).total_seconds())
-        self._backoff = min(1.0, row.backoff + BACKOFF_GAIN_PER_SECOND * elapsed)
-        self._rate = row.rate_per_second * self._backoff
+        row = (await self.run(CREDIT, cell=cell))[0]
+        granted, backoff, tokens, tokens_at, enabled, enforcement, quota, sent, shares = row
+        elapsed = max(0.0, (self.now - self.seam.at(tokens_at)).total_seconds())
+        self._backoff = min(1.0, backoff + BACKOFF_GAIN_PER_SECOND * elapsed)
+        self._rate = granted * self._backoff
         full = max(1.0, self._rate * BUCKET_SECONDS)
-        self._tokens = min(full, row.tokens + elapsed * self._rate)
-        open_ = row.sending_enabled and row.enforcement != "SHUTDOWN"
-        left = inf if row.quota_24h < 0 else max(0.0, row.quota_24h - row.sent_24h)
-        reserve = 0.0 if row.quota_24h < 0 else row.quota_24h * RESERVE
+        self._tokens = min(full, tokens + elapsed * self._rate)
+        open_ = bool(enabled) and enforcement != "SHUTDOWN"
+        left = inf if quota < 0 else max(0.0, quota - sent)
+        reserve = 0.0 if quota < 0 else quota * RESERVE
         credit = Credit(
             recipients=self._tokens if open_ else 0.0,
             messages=room if open_ else 0,
@@ -74,25 +85,14 @@ class DispatchQueries(Queries):
             marketing_recipients=left - reserve,
             day_recipients=left,
         )
-        return credit, _read_shares(row.shares)
+        return credit, _read_shares(shares)
 
     async def lanes(self, cell: CellId, credit: Credit) -> Sequence[Lane]:
         """See ports.DispatchStep."""
         most = min(credit.messages, max(1, ceil(credit.recipients)))
         if most <= 0 or (credit.recipients < 1 and not credit.bucket_full):
             return ()
-        rows: Found = []
-        for stream_class in StreamClass:
-            rows += await self.run(
-                "SELECT lane.stream_id, lane.tenant_id, lane.stream_class, lane.tag, lane.weight, lane.tokens, lane.tokens_at,"
-                " s.send_limit, (SELECT p.id FROM pause p WHERE p.ended_at IS NULL"
-                " AND p.scope_id IN (lane.stream_id, lane.tenant_id, lane.pool_id, lane.cell_id) LIMIT 1) AS pause_id"
-                " FROM lane JOIN stream s ON s.id = lane.stream_id WHERE lane.cell_id = :cell"
-                " AND lane.stream_class = :stream_class AND lane.ready ORDER BY lane.tag LIMIT :most",
-                cell=cell,
-                stream_class=stream_class,
-                most=2 * most,  # tenants with several lanes take several places
-            )
+        rows = await self.run(LANES, cell=cell, most=2 * most)  # tenants with several lanes take several places
         if not rows:
             return ()
         tenants = len({(row[1], row[2]) for row in rows})
