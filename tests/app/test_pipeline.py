@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
+import pytest
+
+from tenantry.app import pipeline as pipelines
 from tenantry.app.clock import SystemClock
 from tenantry.app.loop import Backoff, forever
 from tenantry.app.pipeline import Flow, Pipeline
@@ -252,3 +255,38 @@ async def test_a_stop_in_the_middle_of_a_turn_leaves_no_claim_open(desk: Desk) -
             assert await counting(desk, member, "waiting", 3)(), f"cancelled after {step} ms"
         assert server.requests == []
     assert [one.number for one in (await claim(desk.store, desk.cell, 10)).claims] == [1, 1, 1]
+
+
+async def answers_one_after_the_other(line: Line) -> None:
+    """Answer each send a little later than the one before it."""
+    _, body = await line.request()
+    await asyncio.sleep(0.02 * int(body.partition(b'":["')[2].partition(b"@")[0]))
+    await line.say(GOOD)
+    await line.stay()
+
+
+async def test_outcomes_that_come_close_together_share_a_commit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One round of settling writes down what ends while it gathers, and begins once nothing is under way any more."""
+    monkeypatch.setattr(pipelines, "GATHER_SECONDS", 5.0)
+    member = await worlds.member(desk.store)
+    await accept(desk.store, [worlds.submission(member, f"{number}@there.example") for number in range(4)])
+    async with ses(answers_one_after_the_other) as (adapter, _):
+        flowing = pipeline_of(desk, adapter)
+        await flowing.claim_round()
+        async with asyncio.timeout(4):
+            await flowing.settle_round()
+        assert await counting(desk, member, "handed", 4)()
+
+
+async def test_half_the_room_is_enough_for_a_commit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the other half hangs, what has ended is settled without waiting for more."""
+    monkeypatch.setattr(pipelines, "GATHER_SECONDS", 5.0)
+    member = await worlds.member(desk.store)
+    people = ["hang@there.example"] * 4 + [f"{number}@there.example" for number in range(4)]
+    await accept(desk.store, [worlds.submission(member, to) for to in people])
+    async with ses(takes_mail) as (adapter, _):
+        flowing = pipeline_of(desk, adapter, flow=Flow(in_flight=8))
+        await flowing.claim_round()
+        async with asyncio.timeout(4):
+            await flowing.settle_round()
+        assert await counting(desk, member, "handed", 4)()

@@ -6,6 +6,7 @@ Leaves whose turn it is to flow.dispatch, the call to the Ses port. The number i
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from tenantry.ports import Clock, Ses, Settled, Store, StoreBusy
 
 T = TypeVar("T")
 ROOM_SECONDS = 0.05  # how long a turn may be put off to become larger
+GATHER_SECONDS = 0.02  # how long an outcome may wait for those of sends under way, to share a commit with them
 IDLE_SECONDS = 0.25  # the floor when no bell rings: accept in another process leaves only a wake
 
 
@@ -65,7 +67,9 @@ class Pipeline:
         self._flow = flow
         self._backoff = Backoff(clock, 0.1)
         self._sending: set[asyncio.Task[None]] = set()
-        self._finished: asyncio.Queue[Outcome] = asyncio.Queue()
+        self._finished: deque[Outcome] = deque()
+        self._news = asyncio.Event()  # some have finished
+        self._gathered = asyncio.Event()  # so many have finished that waiting for more is not worth it
         self._room = asyncio.Event()
         self._log = structlog.get_logger(loop="dispatch", cell=cell)
 
@@ -127,22 +131,28 @@ class Pipeline:
         if self._clock.monotonic() > begin_by:
             await self._persist(partial(hand_back, self._store, [one.attempt_id]))
             return
-        self._finished.put_nowait(await self._ses.send(one))
+        self._finished.append(await self._ses.send(one))
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
         self._room.set()
+        if self._finished:
+            self._news.set()
+        if not self._sending or len(self._finished) >= self._gather_most:
+            self._gathered.set()
 
     async def settle_round(self) -> None:
         """Write down what has finished, as one commit; outcomes are kept until they are written."""
-        outcomes = [await self._finished.get()]
-        while not self._finished.empty() and len(outcomes) < self._flow.settle_batch:
-            outcomes.append(self._finished.get_nowait())
+        await self._news.wait()
+        await self._gather()
+        outcomes = [self._finished.popleft() for _ in range(min(len(self._finished), self._flow.settle_batch))]
+        if not self._finished:
+            self._news.clear()
         try:
             settled = await self._settle(outcomes)
         except asyncio.CancelledError:  # for drain: settling twice has no effect
-            for one in outcomes:
-                self._finished.put_nowait(one)
+            self._finished.extend(outcomes)
+            self._news.set()
             raise
         if settled.refused or settled.unknown or settled.retried:
             self._log.info(
@@ -155,6 +165,19 @@ class Pipeline:
             )
         else:
             self._log.debug("settled", handed=settled.handed)
+
+    @property
+    def _gather_most(self) -> int:
+        return min(self._flow.settle_batch, self._flow.in_flight // 2)
+
+    async def _gather(self) -> None:
+        """Wait for more sends to end, since larger commits cost less a message; not for long, and not for nothing."""
+        if not self._sending or len(self._finished) >= self._gather_most:
+            return
+        self._gathered.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_SECONDS):
+                await self._gathered.wait()
 
     async def _settle(self, outcomes: Sequence[Outcome]) -> Settled:
         """Settle, halved until an outcome that cannot be written down costs only itself: it is unknown then."""
@@ -185,5 +208,5 @@ class Pipeline:
         """Wait for the sends under way and settle them: nothing stays open at a graceful stop."""
         if self._sending:
             await asyncio.wait(self._sending)
-        while not self._finished.empty():
+        while self._finished:
             await self.settle_round()
