@@ -94,7 +94,7 @@ async def test_equal_idempotency_keys_get_the_first_answer(ground: Ground) -> No
     first, second = await accept(ground.store, [wanted, wanted])
     (third,) = await accept(ground.store, [wanted])
     assert isinstance(first, Accepted)
-    assert [replace(one, repeated=False) for one in (second, third) if isinstance(one, Accepted)] == [first, first]
+    assert [one._replace(repeated=False) for one in (second, third) if isinstance(one, Accepted)] == [first, first]
     (other,) = await accept(ground.store, [replace(wanted, body_digest=b"another body")])
     assert isinstance(other, Refusal)
     assert other.code is RefusalCode.IDEMPOTENCY_MISMATCH

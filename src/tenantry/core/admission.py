@@ -6,8 +6,8 @@ Leaves decoding and header grammar to the doors, suppression's and idempotency's
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from tenantry.core.ids import MessageId, StreamId, TenantId
 from tenantry.core.message import Addressee, Message, Refusal, RefusalCode, Submission
@@ -23,8 +23,7 @@ KEPT = {StreamClass.TRANSACTIONAL: timedelta(hours=12), StreamClass.MARKETING: t
 Suppressed = Mapping[tuple[TenantId, StreamId, str], str]
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What the step gives a message that is admitted."""
 
     id: MessageId
@@ -58,14 +57,15 @@ def admit(submission: Submission, sender: Sender, suppressed: Suppressed, stamp:
         if (refusal := rule(submission, sender)) is not None:
             return refusal
     addressees = _addressees(submission, sender, stream, suppressed)
+    kept_out = sum([addressee.suppressed is not None for addressee in addressees]) if suppressed else 0
     return Message(
-        id=stamp.id,
-        tenant_id=sender.tenant.id,
-        stream_id=stream.id,
-        stream_class=stream.stream_class,
-        submission=submission,
-        addressees=addressees,
-        cost=sum(addressee.suppressed is None for addressee in addressees),
+        stamp.id,
+        sender.tenant.id,
+        stream.id,
+        stream.stream_class,
+        submission,
+        addressees,
+        cost=len(addressees) - kept_out,
         accepted_at=stamp.at,
         expires_at=stamp.at + KEPT[stream.stream_class],
     )
@@ -96,7 +96,7 @@ def authors_are_yours(submission: Submission, sender: Sender) -> Refusal | None:
 
 def recipients_are_few(submission: Submission, _sender: Sender) -> Refusal | None:
     """One message has 1 to 50 recipients."""
-    count = len(submission.recipients)
+    count = len(submission.to) + len(submission.cc) + len(submission.bcc)
     if count == 0:
         return Refusal(RefusalCode.NO_RECIPIENTS, "A message needs a recipient: give to, cc or bcc.", "to")
     if count > RECIPIENTS_MOST:
@@ -115,6 +115,8 @@ def size_is_allowed(submission: Submission, _sender: Sender) -> Refusal | None:
 
 def tags_are_yours(submission: Submission, _sender: Sender) -> Refusal | None:
     """Tags are few and none bears a prefix that attributes events."""
+    if not submission.tags:
+        return None
     if len(submission.tags) > TAGS_MOST:
         message = f"{len(submission.tags)} tags are more than the {TAGS_MOST} allowed."
         return Refusal(RefusalCode.INVALID_TAG, message, "tags")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from tenantry.core.ids import KeyId, MessageId, StreamId, TenantId
 from tenantry.core.tenant import StreamClass
@@ -90,8 +91,10 @@ class Submission:
         return self.to + self.cc + self.bcc
 
 
-@dataclass(frozen=True, slots=True)
-class Addressee:
+# Three of these are made for each message, so they are named tuples: a frozen dataclass takes three times as long.
+
+
+class Addressee(NamedTuple):
     """One recipient of a message as it will be stored: its kind (to, cc, bcc), the mailbox, and the bare address."""
 
     kind: str
@@ -100,8 +103,7 @@ class Addressee:
     suppressed: str | None = None  # the cause, when it must not be mailed
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """What was accepted: one hand-off to SES with 1 to 50 recipients."""
 
     id: MessageId
@@ -115,8 +117,7 @@ class Message:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """The answer after the commit; the same for a repeated call."""
 
     id: MessageId

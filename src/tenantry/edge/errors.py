@@ -6,8 +6,7 @@ Leaves which refusal it is to decoding and to the flows; docs/errors.md says wha
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from tenantry.core.message import Refusal, RefusalCode, Submission
 from tenantry.wire.sigv4 import Problem, ProblemKind
@@ -85,8 +84,7 @@ class RefusedError(Exception):
         self.refusal = refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A whole HTTP answer."""
 
     status: int

@@ -55,8 +55,14 @@ def _read(text: str) -> tuple[Mailbox, str]:
 
 def mailbox(text: str, field: str) -> Mailbox | Refusal:
     """Read one address, or say what is wrong with it."""
+    found = written(text, field)
+    return found if isinstance(found, Refusal) else found[0]
+
+
+def written(text: str, field: str) -> tuple[Mailbox, str] | Refusal:
+    """Read one address, and return it with the form in which it is handed over; or say what is wrong with it."""
     try:
-        return _read(text)[0]
+        return _read(text)
     except AddressError as error:
         return _unreadable(error, field)
 

@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from tenantry.core.ids import KeyId
 from tenantry.core.message import Refusal, RefusalCode, Submission
-from tenantry.edge.mail import mailbox, mailboxes, refusal_of, tags_refusal
+from tenantry.edge.mail import mailboxes, refusal_of, tags_refusal, written
 from tenantry.wire.mime import MimeProblem, RawMail, normalise
 from tenantry.wire.mime_content import Attachment, Composed, raw_content, simple_content
 
@@ -285,15 +285,18 @@ def _author(given: SendEmail, raw: RawMail | None) -> tuple[str, tuple[str, ...]
     """Return From as it is handed over, and every address that must belong to the sender."""
     authors: list[str] = []
     sender = ""
-    for name in ("FromEmailAddress", "FeedbackForwardingEmailAddress"):
-        text = given.get(name)
-        if not isinstance(text, str):
-            continue
-        found = mailbox(text, name)
+    if (text := given.get("FromEmailAddress")) is not None:
+        found = written(text, "FromEmailAddress")
         if isinstance(found, Refusal):
             return found
-        authors.append(found.address)
-        sender = found.header() if name == "FromEmailAddress" else sender
+        authors, sender = [found[0].address], found[1]
+        if raw is None and "FeedbackForwardingEmailAddress" not in given:
+            return sender, tuple(authors)
+    if (text := given.get("FeedbackForwardingEmailAddress")) is not None:
+        found = written(text, "FeedbackForwardingEmailAddress")
+        if isinstance(found, Refusal):
+            return found
+        authors.append(found[0].address)
     if raw:
         sender = sender or raw.authors[0].header()
         authors += [mailbox.address for mailbox in raw.authors]

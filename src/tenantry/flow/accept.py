@@ -6,7 +6,6 @@ Leaves decoding and authentication to the doors, gathering the batch to app/.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from tenantry.core.admission import Stamp, Suppressed, admit, bare_address, stream_for
 from tenantry.core.ids import KeyId, MessageId, StreamId, TenantId
@@ -68,13 +67,14 @@ async def _accept(step: AcceptStep, submissions: Sequence[Submission]) -> list[A
     holds = await step.holds({stream.id: stream for stream in streams if stream is not None}.values())
     names = dict(await step.remembered(_names(submissions, senders)))
     ids = sorted(step.new_id(MessageId) for _ in submissions)  # within a batch, too, ids are in the order of arrival
+    now = step.now
     answers: list[Answer] = []
     fresh: list[tuple[Message, Accepted]] = []
     for submission, stream, message_id in zip(submissions, streams, ids, strict=True):
         sender = senders.get(submission.key_id)
         answer = REVOKED if sender is None else _known(submission, sender, names)
         if answer is None and sender is not None:
-            decided = admit(submission, sender, suppressed, Stamp(message_id, step.now))
+            decided = admit(submission, sender, suppressed, Stamp(message_id, now))
             if isinstance(decided, Message) and stream is not None:
                 answer = _accepted(decided, stream, holds)
                 fresh.append((decided, answer))
@@ -101,7 +101,7 @@ def _known(submission: Submission, sender: Sender, names: Names) -> Answer | Non
     known = names.get((sender.tenant.id, submission.idempotency_key))
     if known is None:
         return None
-    return replace(known.answer, repeated=True) if known.body_digest == submission.body_digest else MISMATCH
+    return known.answer._replace(repeated=True) if known.body_digest == submission.body_digest else MISMATCH
 
 
 MISMATCH = Refusal(
@@ -119,8 +119,10 @@ def _remember(names: Names, message: Message, answer: Accepted) -> None:
 
 
 def _accepted(message: Message, stream: Stream, holds: Mapping[StreamId, str]) -> Accepted:
-    suppressed = tuple(one.address for one in message.addressees if one.suppressed is not None)
-    return Accepted(message.id, stream.name, message.accepted_at, suppressed, hold=holds.get(stream.id))
+    suppressed: tuple[str, ...] = ()
+    if message.cost < len(message.addressees):
+        suppressed = tuple(one.address for one in message.addressees if one.suppressed is not None)
+    return Accepted(message.id, stream.name, message.accepted_at, suppressed, False, holds.get(stream.id))
 
 
 def _names(submissions: Sequence[Submission], senders: Mapping[KeyId, Sender]) -> set[tuple[TenantId, str]]:

@@ -19,6 +19,7 @@ from tenantry.store.seam import CHANNEL, Insert, Queries, relation
 from tenantry.store.tables import AnyId
 
 SENDERS_KEPT = 10_000
+_WAITING, _SETTLED = MessageState.WAITING.value, MessageState.SUPPRESSED.value
 QUEUED = int(Fact.QUEUED)
 SUPPRESSED = int(Fact.QUEUED | Fact.SUPPRESSED)
 _WAKE = (
@@ -178,7 +179,7 @@ class AcceptQueries(Queries):
                 [message.id for message in messages],
                 [message.tenant_id for message in messages],
                 [message.stream_id for message in messages],
-                [MessageState.SUPPRESSED.value if one else MessageState.WAITING.value for one in settled],
+                [_SETTLED if one else _WAITING for one in settled],
                 [one.sender for one in submissions],
                 [json.dumps(one.reply_to) if one.reply_to else "[]" for one in submissions],
                 [one.subject for one in submissions],

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row, Table
@@ -29,8 +28,7 @@ Raw = str | int | float | bool | bytes | datetime | UUID | None
 Value = Id | Raw
 
 
-@dataclass(frozen=True, slots=True)
-class Relation:
+class Relation(NamedTuple):
     """Rows of parameters that a statement joins with: `name(column type, ...)` and the rows.
 
     Types are PostgreSQL's names (uuid, text, bigint, float8, timestamptz); SQLite needs none.
@@ -52,8 +50,7 @@ def _shape(shape: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     return name, tuple((column.split()[0], column.split()[1]) for column in columns.split(","))
 
 
-@dataclass(frozen=True, slots=True)
-class Insert:
+class Insert(NamedTuple):
     """Rows for one table, column by column: the names, and under each the values of all rows."""
 
     table: Table

@@ -176,12 +176,15 @@ def _digits(ids: Sequence[object]) -> list[object]:
 
 
 def _instants(times: Sequence[object]) -> list[object]:
-    known: dict[object, object] = {None: None}  # a batch shares few times
+    converted: list[object] = []
+    last: datetime | None = None
+    last_micros: int | None = None  # a column is mostly one object, the time of the step
     for at in times:
-        if at not in known:
-            assert isinstance(at, datetime)
-            known[at] = micros(at)
-    return [known[at] for at in times]
+        if at is not last:
+            assert at is None or isinstance(at, datetime)
+            last, last_micros = at, None if at is None else micros(at)
+        converted.append(last_micros)
+    return converted
 
 
 _CONVERTERS = {"uuid": _digits, "timestamptz": _instants}
