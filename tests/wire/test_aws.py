@@ -199,6 +199,13 @@ def test_a_result_outside_the_model_is_a_bug() -> None:
         SES.encode("GetAccount", {"Invented": 1})
 
 
+@pytest.mark.parametrize("text", ["plain", '\u00e9 \U0001f600 \n\x00"', "half \ud800"])
+def test_any_text_can_be_answered(text: str) -> None:
+    """Whatever a text holds, half a character included, the answer is UTF-8 and gives it back."""
+    answer = SQS.encode("ReceiveMessage", {"Messages": [{"Body": text}]})
+    assert json.loads(answer.decode())["Messages"][0]["Body"] == text
+
+
 @pytest.mark.parametrize("code", ["NotFoundException", "TooManyRequestsException", "AccessDeniedException"])
 def test_errors_carry_what_each_sdk_looks_for(ses: Wiretap, code: str) -> None:
     """The type is in header and body, the request id in the header; boto3 raises its class where it is modelled."""

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from tenantry.emulator.mail import HEADERS_MAX_BYTES, Mail
 from tenantry.emulator.recipients import Fate
 from tenantry.wire.sns import Envelope, build
@@ -69,7 +71,7 @@ class Sent:
             "messageId": self.message_id,
             "destination": self.mail.recipients,
         }
-        return json.dumps(head)[:-1]
+        return _text(head)[:-1]
 
     def _full_head(self) -> str:
         headers, truncated = _fitting(self.mail.headers)
@@ -80,7 +82,7 @@ class Sent:
         if self.mail.subject is not None:
             common["subject"] = self.mail.subject
         rest = {"headersTruncated": truncated, "headers": headers, "commonHeaders": common}
-        return f"{self._plain_head()}, {json.dumps(rest)[1:-1]}"
+        return f"{self._plain_head()}, {_text(rest)[1:-1]}"
 
     def mail_object(self, **more_tags: str) -> str:
         """Return the JSON text of `mail` with all its tags (each an array)."""
@@ -93,7 +95,7 @@ class Sent:
     def plain_mail_object(self) -> str:
         """Return `mail` as DeliveryDelay has it: no headers, and the configuration set as the only tag."""
         tags = {"ses:configuration-set": [self.configuration_set]}
-        return f'{self._plain_head()}, "headersTruncated": false, "tags": {json.dumps(tags)}}}'
+        return f'{self._plain_head()}, "headersTruncated": false, "tags": {_text(tags)}}}'
 
     @property
     def tenant_tag(self) -> dict[str, str]:
@@ -101,8 +103,15 @@ class Sent:
         return {"ses:tenant-name": self.tenant} if self.tenant else {}
 
 
+def _text(value: object) -> str:
+    try:
+        return to_json(value).decode()
+    except PydanticSerializationError:  # half a surrogate pair, which can only stand escaped
+        return json.dumps(value)
+
+
 def _tags_text(tags: Mapping[str, str]) -> str:
-    return ", ".join([f"{json.dumps(name)}: [{json.dumps(value)}]" for name, value in tags.items()])
+    return ",".join([f"{_text(name)}:[{_text(value)}]" for name, value in tags.items()])
 
 
 def _fitting(headers: Sequence[tuple[str, str]]) -> tuple[list[dict[str, str]], bool]:
@@ -136,7 +145,7 @@ def delivery_event(sent: Sent, recipients: Sequence[str], at: float) -> str:
         "reportingMTA": MTA,
     }
     mail = sent.mail_object(**{"ses:outgoing-ip": sent.outgoing_ip})
-    return f'{{"eventType": "Delivery", "mail": {mail}, "delivery": {json.dumps(detail)}}}'
+    return f'{{"eventType": "Delivery", "mail": {mail}, "delivery": {_text(detail)}}}'
 
 
 def bounce_event(sent: Sent, recipients: Sequence[str], fate: Fate, at: float, feedback_id: str) -> str:
@@ -152,7 +161,7 @@ def bounce_event(sent: Sent, recipients: Sequence[str], fate: Fate, at: float, f
         "timestamp": stamp(at),
         "reportingMTA": f"dsn; {MTA}",
     }
-    return f'{{"eventType": "Bounce", "bounce": {json.dumps(detail)}, "mail": {sent.mail_object(**sent.tenant_tag)}}}'
+    return f'{{"eventType": "Bounce", "bounce": {_text(detail)}, "mail": {sent.mail_object(**sent.tenant_tag)}}}'
 
 
 def complaint_event(sent: Sent, recipients: Sequence[str], at: float, feedback_id: str) -> str:
@@ -166,7 +175,7 @@ def complaint_event(sent: Sent, recipients: Sequence[str], at: float, feedback_i
         "arrivalDate": stamp(at),
     }
     mail = sent.mail_object(**sent.tenant_tag)
-    return f'{{"eventType": "Complaint", "complaint": {json.dumps(detail)}, "mail": {mail}}}'
+    return f'{{"eventType": "Complaint", "complaint": {_text(detail)}, "mail": {mail}}}'
 
 
 def delay_event(sent: Sent, recipients: Sequence[str], at: float) -> str:
@@ -184,9 +193,7 @@ def delay_event(sent: Sent, recipients: Sequence[str], at: float) -> str:
             for each in recipients
         ],
     }
-    return (
-        f'{{"eventType": "DeliveryDelay", "mail": {sent.plain_mail_object()}, "deliveryDelay": {json.dumps(detail)}}}'
-    )
+    return f'{{"eventType": "DeliveryDelay", "mail": {sent.plain_mail_object()}, "deliveryDelay": {_text(detail)}}}'
 
 
 def notice(message: str, topic_arn: str, message_id: str, at: float, subject: str | None = SUBJECT) -> str:

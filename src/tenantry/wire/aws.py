@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from botocore.model import OperationModel, ServiceModel, Shape
+from pydantic_core import PydanticSerializationError, to_json
 
 from tenantry.wire.aws_shapes import Reader, Readers, ShapeError, Writer, Writers, query_value
 
@@ -126,7 +127,11 @@ class Service:
     def encode(self, operation: str, result: Mapping[str, Any] | None) -> bytes:
         """Return the body of a successful answer: epoch-number timestamps, base64 blobs, nothing for None members."""
         write = self._operations[operation].write
-        return json.dumps(write(result or {}) if write else {}, separators=(",", ":")).encode()
+        answer = write(result or {}) if write else {}
+        try:
+            return to_json(answer)
+        except PydanticSerializationError:  # half a surrogate pair, which can only stand escaped
+            return json.dumps(answer, separators=(",", ":")).encode()
 
     def status_of(self, code: str) -> int:
         """Return the HTTP status that the model gives an error code (400 for one that is not modelled)."""
