@@ -13,7 +13,7 @@ from typing import Protocol
 
 import aiosqlite
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tenantry.ports import StoreBusy
@@ -101,6 +101,12 @@ def _sqlite_engine(
         ):
             cursor.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
         cursor.close()  # type: ignore[attr-defined]
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def keep_when_cancelled(context: ExceptionContext) -> None:
+        """A cancelled statement ends in SQLite's thread by itself, and is rolled back there: the connection is not lost."""
+        if isinstance(context.original_exception, asyncio.CancelledError):
+            context.is_disconnect = False
 
     if begin is None:
         return engine
