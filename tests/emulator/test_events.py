@@ -238,8 +238,9 @@ def test_delayed_events_come_when_due() -> None:
         assert bounce["bounce"]["timestamp"] > bounce["mail"]["timestamp"]
 
 
-def test_bytes_in_a_header_cost_no_event(ses: World) -> None:
-    """A raw mail whose header holds bytes that are no text is told of all the same."""
-    raw = b"From: news@acme.example\r\nTo: a@inbox.example\r\nSubject: Hi\r\nX-Odd: a\xff\xe9b\r\n\r\nHello"
+@pytest.mark.parametrize("subject", [b"a\xff\xe9b", b"=?unicode-escape?Q?=5Cud800?="])
+def test_no_header_costs_an_event(ses: World, subject: bytes) -> None:
+    """A raw mail whose subject is no text is told of all the same."""
+    raw = b"From: news@acme.example\r\nTo: a@inbox.example\r\nSubject: " + subject + b"\r\n\r\nHello"
     ses.send("a@inbox.example", Content={"Raw": {"Data": raw}})
     assert ses.kinds() == ["Send", "Delivery"]
