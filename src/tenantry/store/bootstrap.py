@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, select, text, update
 
 from tenantry.core.ids import CellId, PoolId
 from tenantry.core.tenant import PoolKind
 from tenantry.store import tables
 from tenantry.store.partitions import make_partitions
-from tenantry.store.store import Store
+from tenantry.store.store import Step, Store
 
 SHARED = "shared"
+FIRST_COMER = 8_320_260  # the advisory lock of whoever makes what every process would make at its start
 
 
 async def ensure_cell(store: Store, name: str, region: str) -> CellId:
     """Return the cell of this name, made with its shared pool where missing; it sends nothing until GetAccount is read."""
     async with store.step() as step:
+        await _one_at_a_time(step)
         known = await step.conn.scalar(select(tables.cell.c.id).where(tables.cell.c.name == name))
         if known is not None:
             return CellId(known)
@@ -47,7 +49,14 @@ async def ensure_partitions(store: Store) -> int:
     if store.seam.name != "postgresql":
         return 0
     async with store.step() as step:
+        await _one_at_a_time(step)
         return await make_partitions(step.conn, step.now)
+
+
+async def _one_at_a_time(step: Step) -> None:
+    """Wait for other processes that start on the same new database; on SQLite there is one process."""
+    if step.seam.name == "postgresql":
+        await step.conn.execute(text(f"SELECT pg_advisory_xact_lock({FIRST_COMER})"))
 
 
 async def forget_mirror(store: Store, cell: CellId) -> None:
