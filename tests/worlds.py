@@ -14,7 +14,7 @@ from sqlalchemy import text
 from tenantry import ports
 from tenantry.core.claim import ATTEMPT_TAG, MESSAGE_TAG, Claim, ses_name
 from tenantry.core.event import Report
-from tenantry.core.ids import CellId, KeyId, StreamId, TenantId
+from tenantry.core.ids import AttemptId, CellId, KeyId, StreamId, TenantId
 from tenantry.core.message import Accepted, Submission
 from tenantry.core.outcome import Handed
 from tenantry.core.standing import counts_as_bounce, fact_of
@@ -187,6 +187,10 @@ class FailingStore:
     def reading(self) -> AbstractAsyncContextManager[Step]:
         """See ports.Store."""
         return self.real.reading()
+
+    def note_claim(self, last: AttemptId) -> None:
+        """See ports.Store."""
+        self.real.note_claim(last)
 
     def next_fails(self, *fates: Exception | None) -> ports.Store:
         """Let the coming steps fail so; returns itself as the port that flows take."""

@@ -208,6 +208,9 @@ ALLOWED = {
     "GET /v1/plan": "operate",
     "GET /v1/waits": "read",
     "GET /v1/doctor": "operate",
+    "GET /v1/recovery": "operate",
+    "POST /v1/recovery/release": "operate",
+    "POST /v1/recovery/discard": "operate",
 }
 
 

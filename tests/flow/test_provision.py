@@ -20,8 +20,9 @@ from tenantry.core.plan import Change, Resource
 from tenantry.core.tenant import DkimMode, IdentityStatus, NewIdentity, NewTenant
 from tenantry.emulator.local import Local
 from tenantry.emulator.options import Options
+from tenantry.flow.guard import end_pause
 from tenantry.flow.manage import MadeTenant, add_tenant
-from tenantry.flow.provision import Course, Pace, Provisioning, Reconciled, reconcile
+from tenantry.flow.provision import FOUND_OFF, Course, Pace, Provisioning, Reconciled, reconcile
 from tenantry.ports import AccountReading, ControlBusy, ControlRefused
 from tenantry.store.bootstrap import ensure_cell
 from tenantry.store.engine import Opening, open_store
@@ -256,6 +257,25 @@ async def test_a_pause_of_what_ses_does_not_know_is_fenced_without_a_call(world:
     assert not any(world.sends(ses_name(stream.id)) for stream in made.streams)
 
 
+async def test_a_set_that_somebody_else_switched_off_stays_off(world: World) -> None:
+    """An alarm's Lambda, a person in the console, or a pause that a restored database forgot: it becomes a pause here."""
+    made = await world.tenant()
+    await world.run()
+    name = ses_name(made.streams[0].id)
+    await asyncio.to_thread(
+        world.client.put_configuration_set_sending_options, ConfigurationSetName=name, SendingEnabled=False
+    )
+    async with world.store.step() as step:
+        await step.begin_recovery()  # each thing is looked at once then, without waiting for its turn
+    await world.run()
+    assert not world.sends(name)
+    (pause,) = await world.store.fleet(OPERATOR).pauses(open_only=True)
+    assert (pause.scope_id, pause.author, pause.reason) == (made.streams[0].id, Author.OPERATOR, FOUND_OFF)
+    await end_pause(world.store, pause.id, Author.OPERATOR, "it was a drill")
+    await world.run()
+    assert world.sends(name)
+
+
 async def test_what_ses_refuses_is_left_alone_for_a_while_and_harms_no_other(world: World) -> None:
     """A refused change is tried again after a growing wait; everything else goes on."""
     bad = await world.tenant("bad")
@@ -311,7 +331,9 @@ async def test_drift_is_found_and_put_right(world: World) -> None:
     name = ses_name(made.streams[0].id)
     client = world.client
     await asyncio.to_thread(
-        lambda: client.put_configuration_set_sending_options(ConfigurationSetName=name, SendingEnabled=False)
+        lambda: client.put_configuration_set_reputation_options(
+            ConfigurationSetName=name, ReputationMetricsEnabled=False
+        )
     )
     await asyncio.to_thread(
         lambda: client.delete_configuration_set_event_destination(
@@ -322,7 +344,7 @@ async def test_drift_is_found_and_put_right(world: World) -> None:
     for _ in range(20):
         world.clock.advance(60)
         await world.run()
-    assert world.sends(name)
+    assert world.local.account.sets[name].options["ReputationOptions"]["ReputationMetricsEnabled"]
     assert list(world.local.account.sets[name].destinations) == ["events"]
     looked = [call for _, call in world.control.calls if call.startswith("look")]
     assert len(set(looked)) == 11, "each of our objects is looked at in its turn"

@@ -18,6 +18,7 @@ from tenantry.core.ids import CellId
 from tenantry.flow.dispatch import abandon, wake_stranded
 from tenantry.flow.guard import Ramp, act, climb, drain_all
 from tenantry.flow.provision import Course, Pace, Provisioning, reconcile
+from tenantry.flow.recover import notice
 from tenantry.flow.sweep import bury, sweep
 from tenantry.ports import Clock, StoreBusy
 from tenantry.settings import Settings
@@ -105,8 +106,17 @@ class Worker:
         return led
 
     async def _enroll(self) -> None:
-        self._presence = await enroll(self._store, self._settings.cell_name, version("tenantry"), self._woken)
-        self._log.info("enrolled", worker=self._presence.number)
+        presence = await enroll(self._store, self._settings.cell_name, version("tenantry"), self._woken)
+        try:
+            restored = await notice(self._store, self._cell)
+        except BaseException:
+            await presence.close()
+            raise
+        self._presence = presence  # from now on it may claim
+        self._log.info("enrolled", worker=presence.number)
+        if restored:
+            self._course.looked.clear()
+            self._log.error("in recovery: mail of before is held, see `tenantry recover`", why=restored)
 
     def _woken(self, cell: str) -> None:
         if cell == self._cell:

@@ -12,6 +12,7 @@ from tenantry.cli.identities import identity
 from tenantry.cli.keys import key
 from tenantry.cli.mail import message, send
 from tenantry.cli.processes import gateway, operator_key, secret_key, worker
+from tenantry.cli.recovery import recover
 from tenantry.cli.run import demo, ses_local, up
 from tenantry.cli.stops import explain, pause, pauses, reinstate, reputation
 from tenantry.cli.tenants import stream, tenant
@@ -35,7 +36,7 @@ def main() -> None:
 
 for command in (
     *(up, demo, ses_local, tenant, stream, identity, key, send, message),
-    *(pause, pauses, reinstate, explain, reputation, pool, cell, plan, doctor),
+    *(pause, pauses, reinstate, explain, reputation, pool, cell, plan, doctor, recover),
     *(gateway, worker, secret_key, operator_key),
 ):
     main.add_command(command)

@@ -202,7 +202,7 @@ def _waiting(message: MessageView, around: Surroundings) -> tuple[str, tuple[str
         return f"It waits until {_HOLDS[Hold.UNPROVISIONED]}.", tuple(sentences), ()
     if message.hold is None or message.hold not in _HOLDS:
         return f"It waits for its turn in stream {stream.name}.", tuple(sentences), ()
-    if message.due_at:
+    if message.due_at and message.hold != Hold.RECOVERY:
         sentences.append(f"It is tried again at {_time(message.due_at)}.")
     return f"It waits {_HOLDS[Hold(message.hold)]}.", tuple(sentences), ()
 
@@ -215,6 +215,7 @@ _HOLDS = {
     Hold.UNPROVISIONED: "until SES has the configuration set, identity and tenant of its stream",
     Hold.BACKOFF: "after an attempt that did not reach SES",
     Hold.UNKNOWN: "because it is not known whether SES has it",
+    Hold.RECOVERY: "because the database was restored and it may have gone before: an event of SES or an operator decides",
 }
 
 

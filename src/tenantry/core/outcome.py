@@ -18,6 +18,7 @@ class Hold(StrEnum):
     UNPROVISIONED = "unprovisioned"
     BACKOFF = "backoff"
     UNKNOWN = "unknown"
+    RECOVERY = "recovery"  # a restored database may have sent it before
 
 
 @dataclass(frozen=True, slots=True)

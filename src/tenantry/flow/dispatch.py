@@ -34,7 +34,10 @@ async def claim(store: Store, cell: CellId, room: int, worker: int = NOBODY) -> 
         if not lanes:
             return Claimed((), Ending.NO_MAIL if credit.recipients >= 1 else Ending.RATE)
         turn = choose(lanes, credit, shares)
-        return Claimed(await step.claim(cell, lanes, turn, worker), turn.ending)
+        claimed = Claimed(await step.claim(cell, lanes, turn, worker), turn.ending)
+    if claimed.claims:
+        store.note_claim(max(one.attempt_id for one in claimed.claims))
+    return claimed
 
 
 async def settle(store: Store, outcomes: Sequence[Outcome]) -> Settled:

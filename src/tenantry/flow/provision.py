@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from tenantry.core.ids import CellId
+from tenantry.core.claim import NAME_PREFIX
+from tenantry.core.ids import CellId, StreamId
+from tenantry.core.pause import Author
 from tenantry.core.plan import DOUBT, FOR_SENDING, SENDING, Change, Resource, ResourceKind, Urgency, plan
 from tenantry.ports import Clock, Control, ControlBusy, ControlRefused, Store
 
 SURVEY_SECONDS = 0.5  # how long one comparison of everything may be worked from
+FOUND_OFF = "SES has sending switched off for its configuration set, and nobody here did that: end it when you know why"
 URGENT = frozenset({Urgency.PAUSE, Urgency.UNPAUSE})
 Key = tuple[ResourceKind, str]
 ChangeKey = tuple[ResourceKind, str, tuple[str, ...], bool]
@@ -155,6 +158,7 @@ async def _apply_some(
 async def _next(store: Store, cell: CellId, course: Course) -> _Next:
     async with store.reading() as step:
         desired, mirror = await step.desired(cell), await step.mirror(cell)
+        recovering = await step.recovering(cell)
     changes = plan(desired, mirror)
     now = course.pace.clock.monotonic()
     open_all = [change for change in changes if _may_try(course, change, now)]
@@ -162,7 +166,10 @@ async def _next(store: Store, cell: CellId, course: Course) -> _Next:
     poll = _pollable(course, mirror, now)
     if poll and not (open_now and (open_now.urgency in URGENT or course.looked_last)):
         return _Next(None, poll, len(changes))  # at most every second call, so that waiting for DNS starves nobody
-    return _Next(open_now, None if open_now else _refreshable(course, mirror, now), len(changes), tuple(open_all[1:]))
+    look = None if open_now else _refreshable(course, mirror, now - course.waits.refresh)
+    if recovering and not open_now:  # the mirror is old: each thing is looked at once, at once
+        look = _longest_unseen(course, mirror, -inf) or look
+    return _Next(open_now, look, len(changes), tuple(open_all[1:]))
 
 
 def _may_try(course: Course, change: Change, now: float) -> bool:
@@ -176,10 +183,8 @@ def _pollable(course: Course, mirror: Sequence[Resource], now: float) -> Resourc
     return _longest_unseen(course, pending, now - course.waits.poll)
 
 
-def _refreshable(course: Course, mirror: Sequence[Resource], now: float) -> Resource | None:
-    if course.refreshed_at + course.waits.refresh > now:
-        return None
-    return _longest_unseen(course, mirror, now)
+def _refreshable(course: Course, mirror: Sequence[Resource], before: float) -> Resource | None:
+    return None if course.refreshed_at > before else _longest_unseen(course, mirror, before)
 
 
 def _longest_unseen(course: Course, resources: Sequence[Resource], before: float) -> Resource | None:
@@ -228,7 +233,10 @@ async def _look(store: Store, control: Control, cell: CellId, course: Course, re
 
 
 async def _write(store: Store, cell: CellId, asked: Resource, there: Resource | None) -> None:
-    """Write down what SES has now, and what that makes true."""
-    async with store.step() as step:
+    """Write down what SES has now, and what that makes true; a set that somebody else switched off stays off."""
+    async with store.step(lock=cell) as step:
         await step.set_mirror(cell, [there] if there else [], [] if there else [asked])
+        if there and asked.attributes.get(SENDING) == "true" and there.attributes.get(SENDING) == "false":
+            scope = ("stream", StreamId(f"{StreamId.prefix}_{asked.name.removeprefix(NAME_PREFIX)}"))
+            await step.open_pause(scope, Author.OPERATOR, FOUND_OFF, None)
         await step.note_progress(cell)

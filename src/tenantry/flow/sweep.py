@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tenantry.core.ids import CellId
+from tenantry.core.ids import CellId, MessageId
 from tenantry.core.overdue import EVERY, SILENCE, resends
 from tenantry.ports import Store
 
@@ -35,8 +35,10 @@ async def sweep(store: Store, cell: CellId, silence: timedelta = SILENCE) -> Swe
     async with store.step(lock=cell) as step:
         given_up = await step.give_up(cell, step.now - STUCK)
         expired = await step.expire(cell, EVERY)
-        unknown = await step.unknown_mail(cell, step.now - silence, EVERY)
-        again = [mail.message_id for mail in unknown if resends(mail, step.now, silence)]
+        again: list[MessageId] = []
+        if not await step.recovering(cell):  # the events of what was sent before the restore may be gone
+            unknown = await step.unknown_mail(cell, step.now - silence, EVERY)
+            again = [mail.message_id for mail in unknown if resends(mail, step.now, silence)]
         await step.resend(again)
     return Swept(expired, len(again), given_up, tuple(dead))
 

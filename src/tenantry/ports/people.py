@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from tenantry.core.figures import Balance, Figures
 from tenantry.core.ids import (
+    AttemptId,
     CellId,
     Id,
     KeyId,
@@ -22,6 +23,7 @@ from tenantry.core.ids import (
 from tenantry.core.pause import Pause
 from tenantry.core.plan import Change
 from tenantry.core.reading import CellOutlook, MessageView, ReputationView, StreamWaits, VerdictView
+from tenantry.core.recovery import HeldMail
 from tenantry.core.tenant import (
     Cell,
     Identity,
@@ -105,6 +107,10 @@ class FleetStore(Protocol):
         """Return the tenant that a stream, identity, key, message, verdict or pause belongs to."""
         ...
 
+    async def held(self) -> Sequence[HeldMail]:
+        """Return the mail that recovery holds, by stream."""
+        ...
+
     async def pools(self) -> Sequence[Pool]: ...
     async def add_pool(self, name: str, kind: PoolKind) -> Pool: ...
     async def cells(self) -> Sequence[Cell]: ...
@@ -145,6 +151,10 @@ class Store(Protocol):
 
     def reading(self) -> AbstractAsyncContextManager[StoreStep]:
         """Open one reading transaction: a consistent view that delays nobody."""
+        ...
+
+    def note_claim(self, last: AttemptId) -> None:
+        """Leave a mark beside the database, by which an older copy of it is noticed; call it before the first send."""
         ...
 
     def of(self, tenant_id: TenantId) -> TenantStore: ...

@@ -26,6 +26,7 @@ from tenantry.core.pause import Author, Pause, ScopeId
 from tenantry.core.plan import Resource
 from tenantry.core.policy import Action, LineKind, Verdict
 from tenantry.core.reading import VerdictView
+from tenantry.core.recovery import HeldMail, Marks
 from tenantry.core.reputation import Block
 from tenantry.core.tenant import (
     Sender,
@@ -246,5 +247,34 @@ class SweepStep(Step, Protocol):
         ...
 
 
-class StoreStep(AcceptStep, DispatchStep, IngestStep, GuardStep, ProvisionStep, SweepStep, Protocol):
+class RecoveryStep(Step, Protocol):
+    """What recovery reads and writes."""
+
+    async def marks(self) -> Marks:
+        """Return what tells this database from an earlier copy of itself."""
+        ...
+
+    async def stamp(self) -> None:
+        """Write the database's present identity into it."""
+        ...
+
+    async def begin_recovery(self) -> int:
+        """Hold all mail that waits, in every cell; return how many messages."""
+        ...
+
+    async def recovering(self, cell: CellId) -> bool: ...
+    async def held(self) -> Sequence[HeldMail]:
+        """Return the held mail, by stream."""
+        ...
+
+    async def decide_held(self, scope: CellId | TenantId | StreamId, *, send: bool) -> int:
+        """Let held and unknown mail of before the restore go, marked, or cancel it; return how many messages."""
+        ...
+
+    async def end_recovery(self) -> None:
+        """End the recovery of each cell that has nothing left to decide."""
+        ...
+
+
+class StoreStep(AcceptStep, DispatchStep, IngestStep, GuardStep, ProvisionStep, SweepStep, RecoveryStep, Protocol):
     """A step with every verb's reads and writes."""

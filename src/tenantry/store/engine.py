@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tenantry.ports import StoreBusy
 from tenantry.store.migrate import migrate
 from tenantry.store.postgres import PostgresSeam, ids_as_digits
+from tenantry.store.recovery import ClaimMark
 from tenantry.store.sqlite import SqliteSeam
 from tenantry.store.store import Store
 from tenantry.store.vault import Vault
@@ -64,7 +65,13 @@ async def _open_sqlite(opening: Opening) -> Store:
     seam = SqliteSeam(opening.wall)
     writer = Writer(_sqlite_engine(path, connect, None, pool_size=1), seam, 1, wait_seconds=30)
     reader = _sqlite_engine(path, connect, "BEGIN", pool_size=READERS)
-    return Store(writer, reader, seam, opening.vault, on_close=lambda: os.close(lock))
+    mark = ClaimMark(path)
+
+    def close() -> None:
+        mark.close()
+        os.close(lock)
+
+    return Store(writer, reader, seam, opening.vault, on_close=close, claim_mark=mark)
 
 
 def _lock_file(path: Path) -> int:

@@ -127,6 +127,10 @@ class IngestQueries(SettleQueries):
             now=self.now,
         )
         await self.hand_messages([(owner.message_id, ses_id) for owner, ses_id in handed])
+        await self.run(  # where it was queued again, or held after a restore
+            "DELETE FROM waiting WHERE message_id IN (SELECT w.id FROM {w})",
+            relation("w(id uuid)", sorted({(owner.message_id,) for owner, _ in handed})),
+        )
 
     async def recipients(self, messages: Iterable[MessageId]) -> Mapping[MessageId, Sequence[RecipientRow]]:
         """See ports.IngestStep."""

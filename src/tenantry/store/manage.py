@@ -24,6 +24,7 @@ from tenantry.core.ids import (
 )
 from tenantry.core.pause import Pause
 from tenantry.core.plan import Change, plan
+from tenantry.core.recovery import HeldMail
 from tenantry.core.tenant import Cell, Key, NewTenant, Pool, PoolKind, Scope, Tenant
 from tenantry.ports import Page, StoreRejected
 from tenantry.store import tables as t
@@ -98,6 +99,10 @@ class FleetScope:
         async with self._store.reading() as step:
             row = await first(step.conn, select(table.c.tenant_id).where(table.c.id == thing))
         return row.tenant_id if row else None
+
+    async def held(self) -> Sequence[HeldMail]:
+        async with self._store.reading() as step:
+            return await step.held()
 
     async def pools(self) -> Sequence[Pool]:
         async with self._store.reading() as step:

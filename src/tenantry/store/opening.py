@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from typing import Protocol, TypeVar, TypeVarTuple
@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.core.ids import CellId, Id
+from tenantry.core.recovery import HeldMail
 from tenantry.ports import StoreConflict, StoreRejected
 from tenantry.store.vault import Vault
 
@@ -40,6 +41,10 @@ class Opened(Protocol):
 
     def new_id(self, kind: type[IdT]) -> IdT:
         """Make an id whose time is the step's."""
+        ...
+
+    async def held(self) -> Sequence[HeldMail]:
+        """Return the mail that recovery holds, by stream."""
         ...
 
 

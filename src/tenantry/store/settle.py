@@ -200,12 +200,12 @@ class SettleQueries(Queries):
 
     async def expire_messages(self, messages: Sequence[MessageId]) -> None:
         """Settle messages that wait nowhere any more as expired, with their recipients."""
-        await self._end(MessageState.EXPIRED, Fact.EXPIRED, [(message, EXPIRED) for message in messages])
+        await self.end_messages(MessageState.EXPIRED, Fact.EXPIRED, [(message, EXPIRED) for message in messages])
 
     async def _refuse(self, refused: Sequence[tuple[MessageId, str]]) -> None:
-        await self._end(MessageState.REFUSED, Fact.REFUSED, refused)
+        await self.end_messages(MessageState.REFUSED, Fact.REFUSED, refused)
 
-    async def _end(self, state: MessageState, fact: Fact, ended: Sequence[tuple[MessageId, str]]) -> None:
+    async def end_messages(self, state: MessageState, fact: Fact, ended: Sequence[tuple[MessageId, str]]) -> None:
         """Settle messages that will not be handed over, and say so of each recipient that is not suppressed."""
         await self._set_state(state, ended, settled=True)
         if ended:

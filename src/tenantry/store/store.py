@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tenantry.core.ids import CellId, KeyId, TenantId
+from tenantry.core.ids import AttemptId, CellId, KeyId, TenantId
 from tenantry.core.tenant import Key
 from tenantry.ports import StoreBusy
 from tenantry.store import tables
@@ -24,14 +24,14 @@ from tenantry.store.guard import GuardQueries
 from tenantry.store.ingest import IngestQueries
 from tenantry.store.manage import FleetScope, TenantScope
 from tenantry.store.provision import ProvisionQueries
+from tenantry.store.recovery import ClaimMark, RecoveryQueries
 from tenantry.store.rows import read_key
 from tenantry.store.seam import Driver, Seam
-from tenantry.store.sweep import SweepQueries
 from tenantry.store.vault import Vault
 from tenantry.store.writing import Writer
 
 
-class Step(AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, ProvisionQueries, SweepQueries):
+class Step(AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, ProvisionQueries, RecoveryQueries):
     """One transaction with every verb's queries; implements ports.StoreStep."""
 
     def __init__(self, conn: AsyncConnection, driver: Driver, now: datetime, store: Store) -> None:
@@ -42,6 +42,7 @@ class Step(AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, Provisio
         self.seam = store.seam
         self.sender_cache = store.sender_cache
         self.vault = store.vault
+        self.claim_mark = store.claim_mark
 
 
 class Store:
@@ -54,9 +55,12 @@ class Store:
         seam: Seam,
         vault: Vault,
         on_close: Callable[[], None] | None = None,
+        *,
+        claim_mark: ClaimMark | None = None,
     ) -> None:
         """Take the engines as opened by engine.open_store."""
         self._on_close = on_close
+        self.claim_mark = claim_mark
         self.seam = seam
         self.vault = vault
         self.sender_cache = SenderCache()
@@ -90,6 +94,11 @@ class Store:
     def url(self) -> URL:
         """Where the database is, with its password."""
         return self._writer.url
+
+    def note_claim(self, last: AttemptId) -> None:
+        """See ports.Store."""
+        if self.claim_mark is not None:
+            self.claim_mark.write(last)
 
     def of(self, tenant_id: TenantId) -> TenantScope:
         """See ports.Store."""

@@ -71,6 +71,8 @@ EXAMPLES: Mapping[str, Mapping[str, object]] = {
         "state": "fenced", "opened_at": _AT, "local_at": _AT, "fenced_at": _AT, "ended_at": None, "end_reason": None,
         "verdict_id": _VERDICT,
     },
+    "HeldOut": {"tenant_id": _TENANT, "stream_id": _STREAM, "messages": 40, "recipients": 42, "oldest_at": _AT},
+    "DecisionOut": {"messages": 40},
     "PoolOut": {"id": f"pool_{_NUMBER}", "cell_id": _CELL, "name": "tier-a", "kind": "standard"},
     "CellOut": {
         "id": _CELL, "name": "main", "region": "eu-central-1", "rate_per_second": 14.0, "quota_24h": 50000.0, "sent_24h": 12.0,

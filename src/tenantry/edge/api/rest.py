@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenantry.core.message import Refusal, RefusalCode
 from tenantry.edge import errors
-from tenantry.edge.api import explain, fleet, keys, messages, pauses, tenants
+from tenantry.edge.api import explain, fleet, keys, messages, pauses, recovery, tenants
 from tenantry.edge.api.openapi import describe
 from tenantry.edge.api.page import add_page
 from tenantry.edge.asgi import JSON, read_body
@@ -48,7 +48,7 @@ def management_api(doors: Doors, keyring: Keyring) -> ASGIApp:
         redirect_slashes=False,
     )
     app.state.doors, app.state.keyring = doors, keyring
-    for module in (messages, tenants, keys, pauses, explain, fleet):
+    for module in (messages, tenants, keys, pauses, explain, fleet, recovery):
         app.include_router(module.router)
 
     @app.get("/healthz", openapi_extra={"security": []})

@@ -1,0 +1,46 @@
+"""Owns what is known after a database went back in time: which marks say so, and the mail that may have gone already.
+
+Leaves reading the marks to the stores, and the decision about held mail to events and people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tenantry.core.ids import AttemptId, StreamId, TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What tells a database from an earlier copy of itself.
+
+    stamped: the identity that the database says it has, "" for a new one. found: the one that it has: on PostgreSQL
+    system identifier, timeline and database. last_claim: the last claim by the mark beside an SQLite file; newest: the last one
+    in it.
+    """
+
+    stamped: str = ""
+    found: str = ""
+    last_claim: AttemptId | None = None
+    newest: AttemptId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldMail:
+    """Mail of one stream that a restored database may have sent before."""
+
+    tenant_id: TenantId
+    stream_id: StreamId
+    messages: int
+    recipients: int
+    oldest_at: datetime
+
+
+def went_back(marks: Marks) -> str | None:
+    """Say why this database may be an earlier copy, or None when nothing says so."""
+    if marks.stamped and marks.stamped != marks.found:
+        return f"the database was {marks.stamped} and is {marks.found} now: restored, copied or failed over"
+    if marks.last_claim is not None and (marks.newest is None or marks.newest < marks.last_claim):
+        return f"the file does not know claim {marks.last_claim}, which was made on it: it is an older copy"
+    return None

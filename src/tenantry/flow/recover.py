@@ -1,0 +1,46 @@
+"""Owns recovery: a database that went back in time holds what it may have sent, until events or a person decide.
+
+Leaves the marks by which that is noticed to the stores, and SES's own stops to provision, which keeps them.
+"""
+
+from __future__ import annotations
+
+from tenantry.core.ids import CellId, StreamId, TenantId
+from tenantry.core.message import Refusal, RefusalCode
+from tenantry.core.recovery import went_back
+from tenantry.ports import Store
+
+
+async def notice(store: Store, cell: CellId) -> str | None:
+    """Look whether the database went back in time; if so, hold the cell's mail and say why. Call it before any claim.
+
+    What was open or waiting then may have gone already. What is accepted from now on flows.
+    """
+    async with store.step(lock=cell) as step:
+        why = went_back(await step.marks())
+        if why:
+            await step.begin_recovery()
+        await step.stamp()
+    return why
+
+
+async def release(store: Store, scope: CellId | TenantId | StreamId) -> int | Refusal:
+    """Let held mail of a scope go, marked as possible duplicates; return how many messages."""
+    return await _decide(store, scope, send=True)
+
+
+async def discard(store: Store, scope: CellId | TenantId | StreamId) -> int | Refusal:
+    """Cancel held mail of a scope; return how many messages."""
+    return await _decide(store, scope, send=False)
+
+
+async def _decide(store: Store, scope: CellId | TenantId | StreamId, *, send: bool) -> int | Refusal:
+    kind = {CellId: "cell", TenantId: "tenant", StreamId: "stream"}[type(scope)]
+    async with store.reading() as step:
+        owner = await step.scope_owner(kind, scope)
+    if owner is None:
+        return Refusal(RefusalCode.NOT_FOUND, f"There is no {kind} {scope}.", "scope")
+    async with store.step(lock=owner[0]) as step:
+        decided = await step.decide_held(scope, send=send)
+        await step.end_recovery()
+    return decided

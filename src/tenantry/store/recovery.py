@@ -1,0 +1,170 @@
+"""Owns recovery's reads and writes: the marks that tell a database from an earlier copy of itself, and the mail that is held.
+
+Held mail stays in `waiting`, due at the end of time. A mark beside the SQLite file names the last claim that was made on it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tenantry.core.event import Fact
+from tenantry.core.ids import AttemptId, CellId, MessageId, StreamId, TenantId
+from tenantry.core.message import MessageState
+from tenantry.core.outcome import Hold
+from tenantry.core.recovery import HeldMail, Marks
+from tenantry.store.seam import relation
+from tenantry.store.sweep import SweepQueries
+
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+STAMP = "database"
+DISCARDED = "cancelled by a person: the database was restored and it may have gone before"
+LOST = (
+    "message m JOIN lane ON lane.stream_id = m.stream_id JOIN cell here ON here.id = lane.cell_id"
+    " WHERE m.state = 'unknown' AND m.accepted_at <= here.recovering_since"
+)
+SCOPES = {CellId: "lane.cell_id", TenantId: "lane.tenant_id", StreamId: "lane.stream_id"}
+IDENTITY = (
+    "SELECT (SELECT system_identifier::text FROM pg_control_system())"
+    " || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
+    " || '/' || (SELECT oid::text FROM pg_database WHERE datname = current_database())"
+)
+
+
+class ClaimMark:
+    """A small file beside an SQLite database: the last claim made on it, written after the commit and before any send."""
+
+    def __init__(self, database: Path) -> None:
+        """Open it, or make it."""
+        self._handle = os.open(f"{database}.claims", os.O_CREAT | os.O_RDWR, 0o600)
+
+    def read(self) -> AttemptId | None:
+        """Return the claim, None where there was none yet."""
+        text = os.pread(self._handle, 64, 0).decode("ascii", "replace").strip()
+        return AttemptId(text) if text else None
+
+    def write(self, last: AttemptId) -> None:
+        """Remember a claim; a power cut may lose it, and the database's own is newer then."""
+        os.pwrite(self._handle, last.encode(), 0)
+
+    def close(self) -> None:
+        """Give the file back."""
+        os.close(self._handle)
+
+
+class RecoveryQueries(SweepQueries):
+    """Implements ports.RecoveryStep."""
+
+    claim_mark: ClaimMark | None
+
+    async def marks(self) -> Marks:
+        """See ports.RecoveryStep."""
+        known = await self.run("SELECT value FROM stamp WHERE name = :name", name=STAMP)
+        stamped = known[0][0] if known else ""
+        if self.seam.name == "postgresql":
+            return Marks(stamped, (await self.run(IDENTITY))[0][0])
+        newest = await self.run("SELECT MAX(id) FROM attempt")
+        return Marks(
+            stamped,
+            stamped,
+            self.claim_mark.read() if self.claim_mark else None,
+            self.seam.id(AttemptId, newest[0][0]) if newest[0][0] else None,
+        )
+
+    async def stamp(self) -> None:
+        """See ports.RecoveryStep."""
+        found = (await self.run(IDENTITY))[0][0] if self.seam.name == "postgresql" else "file"
+        await self.run(
+            "INSERT INTO stamp (name, value, at) VALUES (:name, :value, :now) ON CONFLICT (name)"
+            " DO UPDATE SET value = excluded.value, at = excluded.at WHERE stamp.value <> excluded.value",
+            name=STAMP,
+            value=found,
+            now=self.now,
+        )
+
+    async def begin_recovery(self) -> int:
+        """See ports.RecoveryStep."""
+        await self.run("UPDATE cell SET recovering_since = :now", now=self.now)
+        held = await self.run(
+            "UPDATE waiting SET due_at = :never, hold = :hold RETURNING message_id", never=NEVER, hold=Hold.RECOVERY
+        )
+        return len(held)
+
+    async def recovering(self, cell: CellId) -> bool:
+        """See ports.RecoveryStep."""
+        found = await self.run("SELECT 1 FROM cell WHERE id = :cell AND recovering_since IS NOT NULL", cell=cell)
+        return bool(found)
+
+    async def held(self) -> Sequence[HeldMail]:
+        """See ports.RecoveryStep."""
+        found = await self.run(
+            "SELECT tenant_id, stream_id, COUNT(*), SUM(recipients), MIN(accepted_at) FROM"
+            " (SELECT m.tenant_id, m.stream_id, m.recipients, m.accepted_at FROM lane"
+            " JOIN waiting x ON x.stream_id = lane.stream_id AND x.due_at >= :never JOIN message m ON m.id = x.message_id"
+            f" UNION ALL SELECT m.tenant_id, m.stream_id, m.recipients, m.accepted_at FROM {LOST}) mail"
+            " GROUP BY tenant_id, stream_id ORDER BY tenant_id, stream_id",
+            never=NEVER,
+        )
+        return [
+            HeldMail(
+                self.seam.id(TenantId, tenant),
+                self.seam.id(StreamId, stream),
+                int(messages),
+                int(recipients),
+                self.seam.at(oldest),
+            )
+            for tenant, stream, messages, recipients, oldest in found
+        ]
+
+    async def decide_held(self, scope: CellId | TenantId | StreamId, *, send: bool) -> int:
+        """See ports.RecoveryStep."""
+        found = await self.run(
+            "SELECT x.message_id FROM lane JOIN waiting x ON x.stream_id = lane.stream_id AND x.due_at >= :never"
+            f" WHERE {SCOPES[type(scope)]} = :scope",
+            never=NEVER,
+            scope=scope,
+        )
+        unknown = await self.run(
+            f"SELECT m.id FROM {LOST} AND {SCOPES[type(scope)]} = :scope",
+            scope=scope,
+        )
+        held, lost = ([self.seam.id(MessageId, row[0]) for row in rows] for rows in (found, unknown))
+        if send:
+            await self._release(held)
+            await self.resend(lost)
+        else:
+            await self._discard(held, lost)
+        return len(held) + len(lost)
+
+    async def _release(self, held: Sequence[MessageId]) -> None:
+        if held:
+            wanted = relation("w(id uuid)", sorted((one,) for one in held))
+            await self.run(
+                "UPDATE waiting SET due_at = :now, hold = NULL WHERE message_id IN (SELECT w.id FROM {w})",
+                wanted,
+                now=self.now,
+            )
+            await self.run("UPDATE message SET possible_duplicate = true WHERE id IN (SELECT w.id FROM {w})", wanted)
+            await self.wake_lanes_of(held)
+
+    async def _discard(self, held: Sequence[MessageId], lost: Sequence[MessageId]) -> None:
+        if held:
+            wanted = relation("w(id uuid)", sorted((one,) for one in held))
+            await self.run("DELETE FROM waiting WHERE message_id IN (SELECT w.id FROM {w})", wanted)
+        if lost:
+            wanted = relation("w(id uuid)", sorted((one,) for one in lost))
+            await self.run(
+                "UPDATE message SET state = 'waiting' WHERE state = 'unknown' AND id IN (SELECT w.id FROM {w})", wanted
+            )
+        await self.end_messages(MessageState.CANCELLED, Fact.CANCELLED, [(one, DISCARDED) for one in (*held, *lost)])
+
+    async def end_recovery(self) -> None:
+        """See ports.RecoveryStep."""
+        await self.run(
+            "UPDATE cell SET recovering_since = NULL WHERE recovering_since IS NOT NULL AND NOT EXISTS (SELECT 1 FROM lane"
+            " JOIN waiting x ON x.stream_id = lane.stream_id AND x.due_at >= :never WHERE lane.cell_id = cell.id)"
+            f" AND cell.id NOT IN (SELECT here.id FROM {LOST})",
+            never=NEVER,
+        )
