@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from tenantry.flow.dispatch import claim
 from tenantry.ports import Clock, MessageFilter, Ses
 from tests import worlds
 from tests.app.conftest import Desk
-from tests.aws.liar import Behaviour, Liar, Line, handed, lying
+from tests.aws.liar import Behaviour, Liar, Line, answer, handed, lying
 
 GOOD = handed("ses-id")
 
@@ -127,6 +128,30 @@ async def test_a_hanging_send_ends_as_unknown(desk: Desk) -> None:
         await worlds.accepted(desk.store, member, 1)
         await until(counting(desk, member, "handed", 1))
         assert len(server.requests) == 2
+
+
+async def test_a_storm_costs_one_message_a_second_and_ends_by_itself(desk: Desk) -> None:
+    """While SES fails, what was in flight is lost and then a message a second; once it answers, all the rest goes out."""
+    storm, calls = asyncio.Event(), Counter[bool]()
+
+    async def behave(line: Line) -> None:
+        while True:
+            await line.request()
+            calls[storm.is_set()] += 1
+            await line.say(answer(500, b"") if storm.is_set() else GOOD)
+
+    member = await worlds.member(desk.store)
+    await worlds.accepted(desk.store, member, 200)
+    storm.set()
+    async with ses(behave) as (adapter, _), running(pipeline_of(desk, adapter, flow=Flow(in_flight=8))):
+        await asyncio.sleep(3.5)
+        lost = calls[True]
+        assert lost <= 4 + 2 * 8, "what was claimed before the first answers were written down, and one a second"
+        storm.clear()
+        await until(counting(desk, member, "unknown", lost))
+        await until(counting(desk, member, "waiting", 0))
+        await until(counting(desk, member, "claimed", 0))
+    assert calls[False] == 200 - lost
 
 
 async def test_no_more_are_in_flight_than_allowed(desk: Desk) -> None:

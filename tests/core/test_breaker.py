@@ -9,13 +9,14 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantry.core.breaker import BETWEEN_PROBES, FAILURES_TO_OPEN, Breaker, after, answers, may_start
+from tenantry.core.breaker import BETWEEN_PROBES, FAILURES_TO_OPEN, Breaker, after, answered, may_start
 from tenantry.core.ids import AttemptId
 from tenantry.core.outcome import Handed, Hold, Outcome, Refused, Retry, Unknown
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ATTEMPT = AttemptId.of(UUID(int=1))
 UNKNOWN = Unknown(ATTEMPT, "SES answered 500")
+LOST = Unknown(ATTEMPT, "its worker is gone", ours=True)
 UNREACHED = Retry(ATTEMPT, "no connection", burned=False)
 HANDED = Handed(ATTEMPT, "ses")
 ANSWERS: list[Outcome] = [
@@ -36,9 +37,15 @@ def seconds(count: float) -> datetime:
 
 def test_only_what_ses_says_is_an_answer() -> None:
     """Yes, no and wait are answers; a silence, a failed connection and credentials that are not taken are none."""
-    assert all(answers(one) for one in ANSWERS)
-    assert not answers(UNKNOWN)
-    assert not answers(UNREACHED)
+    assert all(answered(one) for one in ANSWERS)
+    assert answered(UNKNOWN) is False
+    assert answered(UNREACHED) is False
+
+
+@given(st.lists(st.sampled_from([LOST, UNKNOWN, HANDED]), max_size=30))
+def test_what_we_lost_ourselves_says_nothing_of_ses(found: list[Outcome]) -> None:
+    """The claims of a dead worker neither open nor close it, wherever they come."""
+    assert after(Breaker(), found, NOW) == after(Breaker(), [one for one in found if one != LOST], NOW)
 
 
 def test_five_in_a_row_open_it() -> None:

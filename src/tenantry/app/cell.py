@@ -15,6 +15,7 @@ from tenantry.ports import Clock
 from tenantry.settings import Cloud, Settings
 from tenantry.store.store import Store
 
+EVENTS_BYTES = 16 * 2**20  # of ten events of a queue, escaped at their worst
 LOCAL_KEYS = ("local", "local")  # the local SES takes any key
 
 
@@ -42,7 +43,8 @@ def open_cloud(settings: Settings, store: Store, clock: Clock, endpoint_url: str
     ses_url = endpoint_url or f"https://email.{region}.amazonaws.com"
     sqs_url = endpoint_url or f"https://sqs.{region}.amazonaws.com"
     sender = SignedClient(Target(ses_url, region, "ses"), credentials, clock, limits)
-    patient = Limits(32, settings.idle_connection_seconds, settings.feed_wait_seconds + settings.send_deadline_seconds)
+    patience = settings.feed_wait_seconds + settings.send_deadline_seconds
+    patient = Limits(32, settings.idle_connection_seconds, patience, EVENTS_BYTES)
     queue = SignedClient(Target(sqs_url, region, "sqs"), credentials, clock, patient)
     queue_url = settings.event_queue_url or f"{sqs_url}/{settings.account_id}/{settings.event_queue_name}"
     place = Place(settings.account_id, region, settings.topic_arn)

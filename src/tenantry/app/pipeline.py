@@ -59,6 +59,7 @@ class Pipeline:
     ) -> None:
         """worker: whose claims they are, None while nobody may claim; mail is the bell that accept rings."""
         self.mail = Kick()
+        self.doubt = Kick()  # rung when an answer of SES may mean that the account is stopped
         self._worker = worker
         self._store = store
         self._ses = ses
@@ -92,6 +93,8 @@ class Pipeline:
             self._log.debug("turn", claims=len(claimed.claims), ending=claimed.ending)
         if claimed.ending in (Ending.RATE, Ending.QUOTA):
             await self._clock.sleep(self._flow.turn_poll_seconds)
+        elif claimed.ending is Ending.CLOSED:
+            await self._clock.sleep(IDLE_SECONDS)
         elif not claimed.claims:
             await self.mail.wait(IDLE_SECONDS)
 
@@ -154,6 +157,12 @@ class Pipeline:
             self._finished.extend(outcomes)
             self._news.set()
             raise
+        if settled.doubts:
+            self.doubt.ring()
+        if settled.opened:
+            self._log.error("SES does not answer: one message a second is tried until it does")
+        if settled.closed:
+            self._log.warning("SES answers again: mail flows")
         if settled.refused or settled.unknown or settled.retried:
             self._log.info(
                 "settled",
@@ -187,7 +196,9 @@ class Pipeline:
             if len(outcomes) == 1:
                 self._log.exception("an outcome could not be written down", attempt=outcomes[0].attempt_id)
                 unknown = Unknown(
-                    outcomes[0].attempt_id, f"the outcome could not be written down: {type(error).__name__}"
+                    outcomes[0].attempt_id,
+                    f"the outcome could not be written down: {type(error).__name__}",
+                    ours=True,
                 )
                 return await self._persist(partial(settle, self._store, [unknown]))
         middle = len(outcomes) // 2

@@ -15,6 +15,7 @@ from tenantry.app.ingest import READERS, FeedReader
 from tenantry.app.loop import Backoff, Kick, forever
 from tenantry.app.pipeline import Flow, Pipeline
 from tenantry.core.ids import CellId
+from tenantry.core.tenant import account_sends
 from tenantry.flow.dispatch import abandon, wake_stranded
 from tenantry.flow.guard import Ramp, act, climb, drain_all
 from tenantry.flow.provision import Course, Pace, Provisioning, reconcile
@@ -28,6 +29,8 @@ from tenantry.store.store import Store
 
 PARTITION_SECONDS = 3_600.0
 BEAT_SECONDS = 1.0  # between signs of life, and between asks for the lead of a cell
+IN_DOUBT_SECONDS, NO_DOUBT_SECONDS = 5.0, 3_600.0  # between readings of an account that is stopped, or not
+DOUBT_REST = 4.0  # between readings while answers say that it is: they may mean a configuration set
 PROVISION_REST = 10.0  # a pass compares everything: it may take a tenth of the time at most
 
 
@@ -60,6 +63,7 @@ class Worker:
         self._silence = timedelta(seconds=settings.unknown_silence_seconds)
         self._ramp = Ramp(settings.ramp_stage_seconds)
         self._presence: Presence | None = None
+        self._sends = True  # the account, as it was last read
         self._log = structlog.get_logger(cell=cell)
 
     async def run(self) -> None:
@@ -80,6 +84,7 @@ class Worker:
             "presence": self._presence_round,
             "claim": self.pipeline.claim_round,
             "settle": self.pipeline.settle_round,
+            "doubt": self._doubt_round,
             "ingest": self.reader.ingest_round,
             "guard": self._guard_round,
             **{f"feed-{number}": self.reader.read_round for number in range(READERS)},
@@ -176,6 +181,18 @@ class Worker:
         reading = await self._cloud.control.account()
         async with self._store.step(lock=self._cell) as step:
             await step.set_account(self._cell, reading)
+        sends = account_sends(reading.sending_enabled, reading.enforcement)
+        if sends is not self._sends:
+            self._log.warning(
+                "the account sends again" if sends else "SES has stopped the account", status=reading.enforcement
+            )
+        self._sends = sends
+
+    async def _doubt_round(self) -> None:
+        """Read the account once SES's answers say that it may be stopped, then often until it is not."""
+        await self.pipeline.doubt.wait(IN_DOUBT_SECONDS if not self._sends else NO_DOUBT_SECONDS)
+        await self.account_round()
+        await self._clock.sleep(DOUBT_REST)
 
     async def _account_watch(self) -> None:
         await self._clock.sleep(self._settings.account_poll_seconds)

@@ -17,8 +17,6 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from tenantry.ports import Clock
 
-ANSWER_BYTES_MAX = 16 * 2**20  # ten events of a queue, escaped at their worst, are fewer
-
 
 class NotSentError(ConnectionError):
     """No connection was to be had: not a byte of the request has left."""
@@ -39,11 +37,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many connections at most, how long an unused one is kept, and how long a call may take."""
+    """How many connections at most, how long an unused one is kept, how long a call may take, how large its answer is."""
 
     connections: int = 100
     idle_seconds: float = 5.0
     deadline_seconds: float = 10.0
+    answer_bytes: int = 2**20  # with its head; as many calls as there are connections may get as much at once
 
 
 class HttpClient:
@@ -102,12 +101,15 @@ class HttpClient:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(connect_by - self._clock.monotonic()):
-                _, connection = await loop.create_connection(_Connection, host, port, ssl=self._tls)
+                _, connection = await loop.create_connection(self._new, host, port, ssl=self._tls)
         except TimeoutError as error:
             raise NotSentError(f"no connection to {host}:{port} in time") from error
         except (OSError, ValueError) as error:  # refused, no such name, no trust; or what can be no name
             raise NotSentError(f"no connection to {host}:{port}: {error}") from error
         return connection
+
+    def _new(self) -> _Connection:
+        return _Connection(self._limits.answer_bytes)
 
     def _give_back(self, connection: _Connection) -> None:
         if not connection.usable:
@@ -141,11 +143,12 @@ class HttpClient:
 class _Connection(asyncio.Protocol):
     """One connection, one exchange at a time; silent in between, or it is not used again."""
 
-    __slots__ = ("_answer", "_body", "_error_type", "_parser", "_reusable", "_size", "_transport")
+    __slots__ = ("_answer", "_body", "_error_type", "_most", "_parser", "_reusable", "_size", "_transport")
 
     _transport: asyncio.Transport
 
-    def __init__(self) -> None:
+    def __init__(self, answer_bytes: int) -> None:
+        self._most = answer_bytes
         self._answer: asyncio.Future[Answer] | None = None
         self._parser = HttpResponseParser(self)
         self._reusable = True
@@ -188,7 +191,7 @@ class _Connection(asyncio.Protocol):
             self.abort()
             return
         self._size += len(data)
-        if self._size > ANSWER_BYTES_MAX:
+        if self._size > self._most:
             self._fail("the answer is too large")
             return
         try:

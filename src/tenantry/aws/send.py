@@ -49,6 +49,7 @@ HOLDS = {
     "AccountSuspendedException": Hold.PAUSED,
     "MailFromDomainNotVerifiedException": Hold.UNVERIFIED,
 }
+OF_THE_ACCOUNT = frozenset({"AccountSuspendedException", "SendingPausedException"})  # the latter of a set, too
 REJECTED_FOR_NOW = (
     (re.compile("sending (has been )?disabled|sending is paused", re.IGNORECASE), Hold.PAUSED),
     (re.compile("not verified", re.IGNORECASE), Hold.UNVERIFIED),
@@ -116,7 +117,9 @@ def _no(attempt_id: AttemptId, answer: Answer) -> Outcome:
     if code in OUR_CREDENTIALS or code in NOT_TAKEN:
         return Retry(attempt_id, words, burned=False)
     hold = HOLDS.get(code) or _rejection_hold(code, words)
-    return Retry(attempt_id, words, hold=hold, burned=False) if hold else Refused(attempt_id, words)
+    if hold is None:
+        return Refused(attempt_id, words)
+    return Retry(attempt_id, words, hold=hold, burned=False, doubts_account=code in OF_THE_ACCOUNT)
 
 
 def _rejection_hold(code: str, words: str) -> Hold | None:

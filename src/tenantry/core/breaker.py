@@ -24,8 +24,11 @@ class Breaker:
     probed_at: datetime | None = None  # when the last probe was claimed; None: none since it opened
 
 
-def answers(outcome: Outcome) -> bool:
-    """Whether SES has said anything about this message: a yes, a no, or wait.
+CALM = Breaker()
+
+
+def answered(outcome: Outcome) -> bool | None:
+    """Whether SES has said anything of a message: a yes, a no, or wait; None where the outcome tells nothing of SES.
 
     A backoff is no answer: no connection was to be had, or our own credentials are not taken.
     """
@@ -35,7 +38,7 @@ def answers(outcome: Outcome) -> bool:
         case Retry():
             return outcome.throttled or outcome.hold is not Hold.BACKOFF
         case Unknown():
-            return False
+            return None if outcome.ours else False
 
 
 def after(breaker: Breaker, outcomes: Iterable[Outcome], now: datetime) -> Breaker:
@@ -44,12 +47,13 @@ def after(breaker: Breaker, outcomes: Iterable[Outcome], now: datetime) -> Break
     Outcomes that change nothing return an equal state, so that a storm is written down once.
     """
     for outcome in outcomes:
-        if answers(outcome):
-            breaker = Breaker()
-            continue
-        failures = min(breaker.failures + 1, FAILURES_TO_OPEN)
-        opened_at = breaker.opened_at or (now if failures == FAILURES_TO_OPEN else None)
-        breaker = Breaker(failures, opened_at, breaker.probed_at)
+        heard = answered(outcome)
+        if heard:
+            breaker = CALM
+        elif heard is False:
+            failures = min(breaker.failures + 1, FAILURES_TO_OPEN)
+            opened_at = breaker.opened_at or (now if failures == FAILURES_TO_OPEN else None)
+            breaker = Breaker(failures, opened_at, breaker.probed_at)
     return breaker
 
 

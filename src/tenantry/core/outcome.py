@@ -38,6 +38,7 @@ class Retry:
     hold: Hold = Hold.BACKOFF
     burned: bool = True
     throttled: bool = False  # SES said that the account's rate or quota is used up
+    doubts_account: bool = False  # SES said that sending is paused, in words that may mean the whole account
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Unknown:
 
     attempt_id: AttemptId
     reason: str
+    ours: bool = False  # it was we who lost track (a worker died): this says nothing of SES
 
 
 Outcome = Handed | Retry | Refused | Unknown

@@ -118,6 +118,11 @@ class Pool:
     kind: PoolKind
 
 
+def account_sends(sending_enabled: bool, enforcement: str) -> bool:
+    """Whether SES lets an account send, by GetAccount's SendingEnabled and EnforcementStatus: a review stops nothing."""
+    return sending_enabled and enforcement != "SHUTDOWN"
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One SES account in one Region, as GetAccount last showed it."""

@@ -110,6 +110,7 @@ class Ending(StrEnum):
     RATE = "rate"
     IN_FLIGHT = "in_flight"
     QUOTA = "quota"
+    CLOSED = "closed"  # the cell may not send at all now: SES has stopped the account, or does not answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ async def claim(store: Store, cell: CellId, room: int, worker: int = NOBODY) -> 
     async with store.step(lock=cell) as step:
         await step.consume_wakes(cell)
         credit, shares = await step.credit(cell, room)
+        if room and not credit.messages:
+            return Claimed((), Ending.CLOSED)
         lanes = await step.lanes(cell, credit)
         if not lanes:
             return Claimed((), Ending.NO_MAIL if credit.recipients >= 1 else Ending.RATE)

@@ -68,6 +68,9 @@ class Settled:
     refused: int = 0
     unknown: int = 0
     throttled: int = 0
+    doubts: int = 0  # answers by which the account may be stopped
+    opened: int = 0  # breakers that opened with it
+    closed: int = 0  # breakers that closed with it
 
     def __add__(self, other: Settled) -> Settled:
         """Return what both wrote down."""
@@ -77,6 +80,9 @@ class Settled:
             self.refused + other.refused,
             self.unknown + other.unknown,
             self.throttled + other.throttled,
+            self.doubts + other.doubts,
+            self.opened + other.opened,
+            self.closed + other.closed,
         )
 
 

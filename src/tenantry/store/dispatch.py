@@ -7,14 +7,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from math import ceil, inf
 
+from tenantry.core.breaker import Breaker, may_start
 from tenantry.core.claim import Claim
 from tenantry.core.event import Fact
 from tenantry.core.ids import AttemptId, CellId, MessageId, PauseId, PoolId, StreamId, TenantId
 from tenantry.core.message import MessageState
-from tenantry.core.tenant import StreamClass
+from tenantry.core.tenant import StreamClass, account_sends
 from tenantry.core.turn import ClassShare, Credit, Lane, Parked, Pick, Shares, Turn, Waiting
 from tenantry.ports import AccountReading
 from tenantry.store import tables
+from tenantry.store.breaker import BREAKER, read_breaker
 from tenantry.store.seam import DriverRow, Queries, Relation, relation
 
 BUCKET_SECONDS = 0.25  # how much of a second's rate may gather while nothing is sent
@@ -29,8 +31,8 @@ NO_PAUSE = (
 PROVISIONED = "EXISTS (SELECT 1 FROM stream s WHERE s.id = lane.stream_id AND s.provisioned_at IS NOT NULL)"
 DUE = "EXISTS (SELECT 1 FROM waiting x WHERE x.stream_id = lane.stream_id AND x.due_at <= :now)"
 CREDIT = (
-    "SELECT rate_per_second, backoff, tokens, tokens_at, sending_enabled, enforcement, quota_24h, sent_24h, shares"
-    " FROM cell WHERE id = :cell"
+    "SELECT rate_per_second, backoff, tokens, tokens_at, sending_enabled, enforcement, quota_24h, sent_24h, shares,"
+    f" {BREAKER} FROM cell WHERE id = :cell"
 )
 LANES = " UNION ALL ".join(
     "SELECT * FROM (SELECT lane.stream_id, lane.tenant_id, lane.stream_class, lane.tag, lane.weight, lane.tokens,"
@@ -69,18 +71,20 @@ class DispatchQueries(Queries):
     async def credit(self, cell: CellId, room: int) -> tuple[Credit, Shares]:
         """See ports.DispatchStep."""
         row = (await self.run(CREDIT, cell=cell))[0]
-        granted, backoff, tokens, tokens_at, enabled, enforcement, quota, sent, shares = row
+        granted, backoff, tokens, tokens_at, enabled, enforcement, quota, sent, shares, *breaker = row
         elapsed = max(0.0, (self.now - self.seam.at(tokens_at)).total_seconds())
         self._backoff = min(1.0, backoff + BACKOFF_GAIN_PER_SECOND * elapsed)
         self._rate = granted * self._backoff
         full = max(1.0, self._rate * BUCKET_SECONDS)
         self._tokens = min(full, tokens + elapsed * self._rate)
-        open_ = bool(enabled) and enforcement != "SHUTDOWN"
+        open_ = account_sends(bool(enabled), enforcement)
+        self._breaker = read_breaker(self.seam, breaker)
+        most = may_start(self._breaker, self.now)
         left = inf if quota < 0 else max(0.0, quota - sent)
         reserve = 0.0 if quota < 0 else quota * RESERVE
         credit = Credit(
             recipients=self._tokens if open_ else 0.0,
-            messages=room if open_ else 0,
+            messages=(room if most is None else min(room, most)) if open_ else 0,
             bucket_full=open_ and self._tokens >= full,
             marketing_recipients=left - reserve,
             day_recipients=left,
@@ -136,11 +140,12 @@ class DispatchQueries(Queries):
         await self._move_lanes(lanes, turn)
         await self.run(
             "UPDATE cell SET tokens = :tokens, tokens_at = :now, backoff = :backoff, shares = :shares,"
-            " sent_24h = sent_24h + :cost WHERE id = :cell",
+            " sent_24h = sent_24h + :cost, breaker_probed_at = :probed WHERE id = :cell",
             tokens=self._tokens - turn.cost,
             backoff=self._backoff,
             shares=_write_shares(turn.shares),
             cost=float(turn.cost),
+            probed=self.now if turn.picks and self._breaker.opened_at else self._breaker.probed_at,
             now=self.now,
             cell=cell,
         )
@@ -314,6 +319,7 @@ class DispatchQueries(Queries):
             cell=cell,
         )
 
+    _breaker: Breaker
     _tokens: float
     _rate: float
     _backoff: float

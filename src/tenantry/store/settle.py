@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from tenantry.core.claim import ses_name
 from tenantry.core.event import Fact
@@ -14,7 +15,8 @@ from tenantry.core.outcome import Handed, Hold, Outcome, Refused, Retry, Unknown
 from tenantry.core.provider import is_simulator, reports_complaints
 from tenantry.core.reputation import BUCKET_RECIPIENTS
 from tenantry.ports import Settled
-from tenantry.store.seam import Found, Queries, relation
+from tenantry.store.breaker import BreakerQueries
+from tenantry.store.seam import Found, relation
 
 BACKOFF_SECONDS = 2.0  # the first wait after a failure proven not accepted; doubles
 BACKOFF_MOST_SECONDS = 900.0
@@ -27,7 +29,17 @@ EXPIRED = "it waited longer than mail of its class is kept"
 GONE = "the worker that held this claim is gone"
 
 
-class SettleQueries(Queries):
+class Closed(NamedTuple):
+    """An attempt that has been finished: its message, number, cell and recipients, and the cell's failures before it."""
+
+    message_id: MessageId
+    number: int
+    cell: CellId
+    cost: int
+    failures: int
+
+
+class SettleQueries(BreakerQueries):
     """Implements the settling half of ports.DispatchStep."""
 
     async def settle(self, outcomes: Sequence[Outcome]) -> Settled:
@@ -42,41 +54,54 @@ class SettleQueries(Queries):
             + [(one.attempt_id, "refused", one.reason, None) for one in refused]
             + [(one.attempt_id, "unknown", one.reason, None) for one in unknown]
         )
+        calm = not retries and not unknown and not any(one.failures for one in closed.values())
+        moved = [] if calm else await self._weigh(outcomes, closed)
+        await self._cut(closed, throttled=[one.attempt_id for one in retries if one.throttled])
         await self.hand_messages(
             [(closed[one.attempt_id][0], one.ses_id) for one in handed if one.attempt_id in closed]
         )
         await self._wait_again([one for one in retries if one.attempt_id in closed], closed)
         await self._refuse([(closed[one.attempt_id][0], one.reason) for one in refused if one.attempt_id in closed])
         await self._unknown([(closed[one.attempt_id][0], one.reason) for one in unknown if one.attempt_id in closed])
-        await self._cut(closed, throttled=[one.attempt_id for one in retries if one.throttled])
         return Settled(
             handed=len(handed),
             retried=len(retries),
             refused=len(refused),
             unknown=len(unknown),
             throttled=sum(one.throttled for one in retries),
+            doubts=sum(one.doubts_account for one in retries),
+            opened=moved.count(1),
+            closed=moved.count(-1),
         )
 
     async def _close(
         self, finished: Sequence[tuple[AttemptId, str, str | None, str | None]]
-    ) -> dict[AttemptId, tuple[MessageId, int, CellId, int]]:
+    ) -> dict[AttemptId, Closed]:
         """Finish attempts that are still open (SES's answer may come late, too); return message, number, cell and cost."""
         found = await self.run(
             "UPDATE attempt SET finished_at = :now, outcome = w.outcome, reason = w.reason, ses_id = w.ses_id FROM {w}"
             " WHERE attempt.id = w.id AND (attempt.finished_at IS NULL OR (attempt.outcome = 'unknown' AND w.outcome = 'handed'))"
-            " RETURNING attempt.id, attempt.message_id, attempt.number, attempt.cell_id, attempt.cost",
+            " RETURNING attempt.id, attempt.message_id, attempt.number, attempt.cell_id, attempt.cost,"
+            " (SELECT cell.breaker_failures FROM cell WHERE cell.id = attempt.cell_id)",
             relation("w(id uuid, outcome text, reason text, ses_id text)", sorted(finished)),
             now=self.now,
         )
         return {
-            self.seam.id(AttemptId, row[0]): (
-                self.seam.id(MessageId, row[1]),
-                row[2],
-                self.seam.id(CellId, row[3]),
-                row[4],
+            self.seam.id(AttemptId, row[0]): Closed(
+                self.seam.id(MessageId, row[1]), row[2], self.seam.id(CellId, row[3]), row[4], row[5]
             )
             for row in found
         }
+
+    async def _weigh(self, outcomes: Sequence[Outcome], closed: dict[AttemptId, Closed]) -> list[int]:
+        """Let breakers know, before anything else is locked: who holds a cell's lock may wait for rows written below."""
+        by_cell: dict[CellId, list[Outcome]] = defaultdict(list)
+        failed: dict[CellId, int] = {}
+        for one in outcomes:
+            if found := closed.get(one.attempt_id):
+                by_cell[found.cell].append(one)
+                failed[found.cell] = found.failures
+        return [await self.weigh(cell, found, healthy=not failed[cell]) for cell, found in sorted(by_cell.items())]
 
     async def hand_messages(self, handed: Sequence[tuple[MessageId, str]]) -> None:
         """Settle messages as handed: give their recipients the next places in sending order and count them.
@@ -152,12 +177,10 @@ class SettleQueries(Queries):
         )
         return {row[0]: (row[1] - wanted[row[0]], row[2]) for row in found}
 
-    async def _wait_again(
-        self, retries: Sequence[Retry], closed: dict[AttemptId, tuple[MessageId, int, CellId, int]]
-    ) -> None:
+    async def _wait_again(self, retries: Sequence[Retry], closed: dict[AttemptId, Closed]) -> None:
         rows = []
         for one in retries:
-            message_id, number, _, cost = closed[one.attempt_id]
+            message_id, number, _, cost, _ = closed[one.attempt_id]
             due = self.now + timedelta(seconds=_wait_seconds(one, number) * self.jitter())
             rows.append((message_id, due, cost, number if one.burned else number - 1, one.hold))
         await self._queue(rows)
@@ -231,9 +254,7 @@ class SettleQueries(Queries):
                 at=self.now if settled else None,
             )
 
-    async def _cut(
-        self, closed: dict[AttemptId, tuple[MessageId, int, CellId, int]], *, throttled: Sequence[AttemptId]
-    ) -> None:
+    async def _cut(self, closed: dict[AttemptId, Closed], *, throttled: Sequence[AttemptId]) -> None:
         """Slow the cells that SES throttled, once a step (AIMD)."""
         cells = {closed[attempt][2] for attempt in throttled if attempt in closed}
         for cell in sorted(cells):
@@ -246,8 +267,10 @@ class SettleQueries(Queries):
     async def hand_back(self, attempts: Sequence[AttemptId]) -> int:
         """See ports.DispatchStep."""
         closed = await self._close([(attempt, "returned", "not begun in time", None) for attempt in attempts])
-        await self._queue([(message, self.now, cost, number - 1, None) for message, number, _, cost in closed.values()])
-        await self.wake_lanes_of(message for message, _, _, _ in closed.values())
+        await self._queue(
+            [(message, self.now, cost, number - 1, None) for message, number, _, cost, _ in closed.values()]
+        )
+        await self.wake_lanes_of(one.message_id for one in closed.values())
         return len(closed)
 
     async def wake_lanes_of(self, messages: Iterable[MessageId]) -> None:
@@ -260,7 +283,7 @@ class SettleQueries(Queries):
     async def abandon(self, cell: CellId) -> int:
         """See ports.DispatchStep."""
         found = await self.run("SELECT id FROM attempt WHERE cell_id = :cell AND finished_at IS NULL", cell=cell)
-        gone = [Unknown(self.seam.id(AttemptId, row[0]), GONE) for row in found]
+        gone = [Unknown(self.seam.id(AttemptId, row[0]), GONE, ours=True) for row in found]
         await self.settle(gone)
         return len(gone)
 

@@ -147,5 +147,5 @@ class SweepQueries(SettleQueries):
         return lost
 
     async def _lose(self, found: Sequence[Sequence[object]], why: str) -> int:
-        await self.settle([Unknown(self.seam.id(AttemptId, row[0]), why) for row in found])
+        await self.settle([Unknown(self.seam.id(AttemptId, row[0]), why, ours=True) for row in found])
         return len(found)

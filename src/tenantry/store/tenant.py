@@ -24,6 +24,7 @@ from tenantry.core.tenant import (
     Scope,
     Stream,
     Tenant,
+    account_sends,
 )
 from tenantry.ports import MessageFilter, Page, StoreConflict, StoreRejected
 from tenantry.store import tables as t
@@ -40,7 +41,6 @@ from tenantry.store.rows import (
 from tenantry.store.vault import Vault
 
 V = TypeVar("V")
-SHUTDOWN = "SHUTDOWN"  # the enforcement under which SES sends nothing
 SELECTOR = "tenantry1"  # of two that are used in turn, so that a key can be rotated
 
 
@@ -152,7 +152,7 @@ class TenantScope:
         async with self._store.reading() as step:
             row = await first(step.conn, query)
         assert row is not None, "every tenant has a cell"
-        return CellOutlook(not row.sending_enabled or row.enforcement == SHUTDOWN, row.breaker_opened_at)
+        return CellOutlook(not account_sends(row.sending_enabled, row.enforcement), row.breaker_opened_at)
 
     async def add_stream(self, wanted: NewStream) -> Stream:
         async with self._store.step() as step:
