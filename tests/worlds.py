@@ -174,12 +174,19 @@ class FailingStore:
     fates: list[Exception | None] = field(default_factory=list)
     steps: int = 0
 
-    @asynccontextmanager
-    async def step(self, lock: CellId | None = None) -> AsyncIterator[Step]:
+    def step(self, lock: CellId | None = None) -> AbstractAsyncContextManager[Step]:
         """See ports.Store."""
+        return self._failing(self.real.step(lock))
+
+    def accepting(self) -> AbstractAsyncContextManager[Step]:
+        """See ports.Store."""
+        return self._failing(self.real.accepting())
+
+    @asynccontextmanager
+    async def _failing(self, opened: AbstractAsyncContextManager[Step]) -> AsyncIterator[Step]:
         fate = self.fates[self.steps] if self.steps < len(self.fates) else None
         self.steps += 1
-        async with self.real.step(lock) as step:
+        async with opened as step:
             yield step
             if fate is not None:
                 raise fate

@@ -50,6 +50,36 @@ class Settings(BaseSettings):
         default=None, description="Encrypts key secrets at rest; none: `up` makes one in the data folder."
     )
 
+    # PostgreSQL
+    database_roles: bool = Field(
+        default=True, description="Whether transactions take the roles that keep tenants apart inside PostgreSQL."
+    )
+    database_writers: int = Field(default=6, ge=1, le=100, description="Connections of a process that write, at most.")
+    database_readers: int = Field(default=4, ge=1, le=100, description="Connections of a process that read, at most.")
+    accept_connections: int = Field(
+        default=2, ge=1, le=100, description="Connections that accept has for itself, in a process with doors."
+    )
+    database_statement_seconds: float = Field(
+        default=30.0, ge=1, description="A statement that takes longer ends; one of accept after 3 seconds."
+    )
+    database_lock_seconds: float = Field(
+        default=3.0, gt=0, description="A statement that waits longer for a lock ends."
+    )
+    database_idle_seconds: float = Field(
+        default=5.0, ge=1, description="A process that stops inside a transaction loses its locks after this."
+    )
+
+    # how long things are kept
+    retention_days: int = Field(
+        default=90, ge=2, le=3_650, description="Settled mail is kept so long, where its tenant has no days of its own."
+    )
+    content_retention_days: int = Field(
+        default=3, ge=0, le=3_650, description="What was sent is kept so long after its message is settled."
+    )
+    event_raw_retention_days: int = Field(
+        default=7, ge=0, le=3_650, description="The raw text of events, and poison in quarantine, is kept so long."
+    )
+
     # the doors
     host: str = Field(default="127.0.0.1", description="Address on which the doors listen.")
     port: int = Field(default=8025, ge=0, le=65535, description="Port of the doors; 0: any free one.")

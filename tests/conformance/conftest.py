@@ -1,6 +1,7 @@
 """Owns the stores that the conformance suite runs on: a SQLite file and a PostgreSQL database, fresh for each test.
 
-PostgreSQL is the server at TENANTRY_TEST_DATABASE_URL, else the one in the dev group, in a private folder.
+PostgreSQL is the server at TENANTRY_TEST_DATABASE_URL, else the one in the dev group, in a private folder. The schema is
+made by an owner who is no superuser, and used by a login that may only take the roles: each test proves the rights too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,17 +21,31 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from tenantry.core.ids import CellId
 from tenantry.store.engine import Opening, open_store
 from tenantry.store.migrate import migrate
 from tenantry.store.postgres import PostgresSeam
+from tenantry.store.roles import Role
 from tenantry.store.store import Store
 from tenantry.store.vault import Vault
 from tests import worlds
 
 VAULT = Vault([Vault.new_key()])
+OWNER = "tenantry_test_owner"
+LOGIN = "tenantry_test_login"
+MAKE_LOGINS = f"""
+DO $$ BEGIN
+    CREATE ROLE {OWNER} LOGIN CREATEROLE PASSWORD 'test';
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+END $$;
+DO $$ BEGIN
+    CREATE ROLE {LOGIN} LOGIN NOINHERIT PASSWORD 'test';
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+END $$;
+"""
 
 
 @dataclass
@@ -39,6 +55,15 @@ class Ground:
     store: Store
     cell: CellId
     clock: worlds.FixedClock
+    owner_url: str = ""  # of the schema's owner on PostgreSQL
+
+    async def as_owner(self, sql: str) -> None:
+        """Do by hand what no role may do."""
+        if self.owner_url:
+            await execute(self.owner_url, sql)
+            return
+        async with self.store.step() as step:
+            await step.conn.execute(text(sql))
 
     def advance(self, seconds: float) -> None:
         """Let time pass: on the injected clock, or by the database's offset."""
@@ -71,11 +96,29 @@ def postgres_template(postgres_url: str) -> str:
     """A migrated database that each test's own is a copy of."""
     name = f"template_{uuid4().hex}"
     with ThreadPoolExecutor(1) as thread:  # a loop runs here already
-        thread.submit(lambda: asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name}"))).result()
-        thread.submit(
-            migrate, _database(postgres_url, name).replace("postgresql://", "postgresql+asyncpg://", 1)
-        ).result()
+        thread.submit(lambda: asyncio.run(_make_template(postgres_url, name))).result()
     return name
+
+
+async def _make_template(server: str, name: str) -> None:
+    await execute(server, MAKE_LOGINS)
+    await execute(server, f"CREATE DATABASE {name} OWNER {OWNER}")
+    await asyncio.to_thread(migrate, database(server, name, OWNER))
+    for role in Role:
+        await stubborn(server, f"GRANT {role} TO {LOGIN}")
+    await stubborn(server, f"GRANT pg_read_all_stats TO {Role.OPERATOR}")  # as docs/database.md has it
+
+
+async def stubborn(server: str, sql: str) -> None:
+    """Execute what another test process may be doing at the same instant."""
+    for left in reversed(range(20)):
+        try:
+            await execute(server, sql)
+            return
+        except asyncpg.InternalServerError:  # "tuple concurrently updated"
+            if not left:
+                raise
+            await asyncio.sleep(0.05)
 
 
 @pytest.fixture(scope="session")
@@ -86,18 +129,30 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _database(url: str, name: str) -> str:
-    return make_url(url).set(database=name).render_as_string(hide_password=False)
+def database(url: str, name: str, user: str | None = None) -> str:
+    """Return the URL of another database of a server, as another user."""
+    parts = make_url(url).set(drivername="postgresql+asyncpg", database=name)
+    if user is not None:
+        parts = parts.set(username=user, password="test")
+    return parts.render_as_string(hide_password=False)
 
 
-async def _execute(url: str, sql: str) -> None:
+async def connect(url: str) -> asyncpg.Connection:
+    """Open a connection of one's own."""
     parts = make_url(url)
     host = parts.query.get("host") or parts.host
-    connection = await asyncpg.connect(
+    return await asyncpg.connect(
         host=host, port=parts.port, user=parts.username, password=parts.password or None, database=parts.database
     )
-    await connection.execute(sql)
-    await connection.close()
+
+
+async def execute(url: str, sql: str) -> None:
+    """Execute statements on a connection of their own."""
+    connection = await connect(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -111,10 +166,36 @@ async def ground(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield Ground(store, await worlds.cell(store), clock)
         await store.close()
         return
-    server: str = request.getfixturevalue("postgres_url")
+    async with _on_postgres(
+        request.getfixturevalue("postgres_url"), request.getfixturevalue("postgres_template")
+    ) as made:
+        yield made
+
+
+@asynccontextmanager
+async def fresh_database(server: str, template: str) -> AsyncIterator[str]:
+    """Make a copy of the template, and drop it afterwards, whoever is still connected."""
     name = f"test_{uuid4().hex}"
-    await _execute(server, f"CREATE DATABASE {name} TEMPLATE {request.getfixturevalue('postgres_template')}")
-    store = await open_store(Opening(_database(server, name), VAULT, clock.wall, create=False))
-    yield Ground(store, await worlds.cell(store), clock)
-    await store.close()
-    await _execute(server, f"DROP DATABASE {name}")
+    await execute(server, f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}")
+    try:
+        yield name
+    finally:
+        await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def _on_postgres(server: str, template: str) -> AsyncIterator[Ground]:
+    clock = worlds.FixedClock()
+    async with fresh_database(server, template) as name:
+        store = await open_store(Opening(database(server, name, LOGIN), VAULT, clock.wall, create=False))
+        try:
+            yield Ground(store, await worlds.cell(store), clock, database(server, name, OWNER))
+        finally:
+            await store.close()
+
+
+@pytest.fixture
+async def postgres(postgres_url: str, postgres_template: str) -> AsyncIterator[Ground]:
+    """The same on PostgreSQL alone, for what SQLite does not have."""
+    async with _on_postgres(postgres_url, postgres_template) as made:
+        yield made

@@ -215,7 +215,7 @@ async def test_a_transaction_that_stays_open_is_seen(ground: Ground) -> None:
 @pytest.mark.parametrize(("revision", "behind"), [("0001", True), ("9999", False)])
 async def test_an_older_schema_is_behind_and_a_newer_one_is_not(ground: Ground, revision: str, behind: bool) -> None:
     """While a fleet is renewed process by process the older programs go on with the newer schema."""
-    await execute(ground, "UPDATE alembic_version SET version_num = :revision", revision=revision)
+    await ground.as_owner(f"UPDATE alembic_version SET version_num = '{revision}'")
     state = (await figures(ground)).database
     assert (state.revision, state.behind) == (revision, behind)
 

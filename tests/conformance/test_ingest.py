@@ -85,11 +85,13 @@ async def test_order_and_repetition_never_matter(ground: Ground, seed: int) -> N
     first = await counts(ground)
     await apply(ground, chance.sample(reports, len(reports)), chance)
     assert await counts(ground) == first, "repetition changed something"
-    async with ground.store.step() as step:
-        await step.conn.execute(text("DELETE FROM event"))
-        await step.conn.execute(text("DELETE FROM suppression"))
-        await step.conn.execute(text("UPDATE bucket SET bounced = 0, complained = 0"))
-        await step.conn.execute(text("UPDATE recipient SET facts = 3, bounced_at = NULL, complained_at = NULL"))
+    for sql in (
+        "DELETE FROM event",
+        "DELETE FROM suppression",
+        "UPDATE bucket SET bounced = 0, complained = 0",
+        "UPDATE recipient SET facts = 3, bounced_at = NULL, complained_at = NULL",
+    ):
+        await ground.as_owner(sql)
     shuffled = chance.sample(reports, len(reports)) + chance.sample(reports, len(reports) // 3)
     await apply(ground, shuffled, chance)
     assert await counts(ground) == first, "another order ended elsewhere"

@@ -44,10 +44,8 @@ async def test_migrating_again_changes_nothing(ground: Ground) -> None:
     member = await worlds.member(ground.store)
     await worlds.accepted(ground.store, member, 3)
     async with ground.store.reading() as step:
-        url = step.conn.engine.url.render_as_string(hide_password=False)
-    if ground.store.seam.name == "sqlite":
-        url = url.replace("sqlite+aiosqlite", "sqlite")
-    await asyncio.to_thread(migrate, url)
+        url = step.conn.engine.url.render_as_string(hide_password=False).replace("sqlite+aiosqlite", "sqlite")
+    assert (await asyncio.to_thread(migrate, ground.owner_url or url)).current
     async with ground.store.reading() as step:
         assert await step.conn.scalar(text("SELECT COUNT(*) FROM message")) == 3
 

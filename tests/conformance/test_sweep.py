@@ -267,6 +267,8 @@ async def test_accept_in_another_process_wakes_the_worker(ground: Ground) -> Non
 async def _kill(ground: Ground, presence: Presence) -> None:
     """End a presence's connection, as the death of its process does."""
     async with ground.store.step() as step:
+        if ground.store.seam.walls:
+            await step.conn.execute(text("SET LOCAL ROLE NONE"))  # a login may end what is its own
         killed = await step.conn.execute(
             text(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND objid = :number"

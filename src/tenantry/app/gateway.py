@@ -14,6 +14,7 @@ from tenantry.app.logs import set_up_logs
 from tenantry.app.process import Parts, serve
 from tenantry.app.shared import open_shared
 from tenantry.settings import Settings
+from tenantry.store.roles import GATEWAY_ROLES, Role
 
 COMMITS = 2  # at a time: one is on its way to the disk while the next one gathers
 
@@ -21,8 +22,8 @@ COMMITS = 2  # at a time: one is on its way to the disk while the next one gathe
 def run_gateway(settings: Settings, on_ready: Callable[[str], None]) -> None:
     """Serve until interrupted; on_ready gets the URL.
 
-    Raises ValueError for settings that do not fit, OSError for a port that cannot be had, StoreBusy for a database
-    that cannot be used.
+    Raises ValueError for settings that do not fit, OSError for a port that cannot be had, StoreBusy or StoreUnfit for
+    a database that cannot be used.
     """
     set_up_logs(settings)
     uvloop.run(_gateway(settings, on_ready))
@@ -32,7 +33,7 @@ async def _gateway(settings: Settings, on_ready: Callable[[str], None]) -> None:
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
         door = stack.enter_context(contextlib.closing(listen(settings.host, settings.port)))
-        store = await stack.enter_async_context(open_shared(settings, clock))
+        store = await stack.enter_async_context(open_shared(settings, clock, GATEWAY_ROLES, "gateway"))
         batcher = Batcher(store, settings.accept_batch_size, COMMITS, lambda: None)
-        server = make_server(settings, store, clock, batcher)
+        server = make_server(settings, store.acting(Role.OPERATOR), clock, batcher)
         await serve(Parts(server=server, door=door), lambda: on_ready(url_of(door)))

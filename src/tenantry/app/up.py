@@ -20,13 +20,15 @@ from tenantry.app.clock import SystemClock
 from tenantry.app.doors import listen, make_server, url_of
 from tenantry.app.logs import set_up_logs
 from tenantry.app.process import Parts, serve
-from tenantry.app.shared import NOBODY
+from tenantry.app.shared import NOBODY, opening_of
 from tenantry.app.worker import Worker
 from tenantry.core.ids import KeyId
 from tenantry.core.tenant import Scope
+from tenantry.ports import StoreBusy
 from tenantry.settings import Settings
 from tenantry.store.bootstrap import ensure_cell, ensure_partitions, forget_mirror
-from tenantry.store.engine import Opening, open_store
+from tenantry.store.engine import open_store
+from tenantry.store.roles import Role
 from tenantry.store.store import Store
 from tenantry.store.vault import Vault
 
@@ -59,11 +61,14 @@ async def _up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(door.close)
-        opening = Opening(settings.database, Vault([_secret_key(settings)]), clock.wall)
-        store = await open_store(opening)
+        vault = Vault([_secret_key(settings)])
+        store = await open_store(opening_of(settings, vault, clock, tuple(Role), "up"))
         stack.push_async_callback(store.close)
         cell = await ensure_cell(store, settings.cell_name, settings.region)
-        await ensure_partitions(store)
+        with contextlib.suppress(
+            StoreBusy
+        ):  # somebody reads for long: the loop tries again, and mail has a place meanwhile
+            await ensure_partitions(store)
         ses_url = settings.aws_endpoint_url
         if settings.starts_local_ses:
             ses_url = await stack.enter_async_context(_local_ses(settings))
@@ -75,7 +80,7 @@ async def _up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
         started = Started(url_of(door), local, settings.data, key_id, secret, created)
         worker = Worker(settings, store, clock, cell, cloud)
         batcher = Batcher(store, settings.accept_batch_size, 1, worker.pipeline.mail.ring)
-        server = make_server(settings, store, clock, batcher)
+        server = make_server(settings, store.acting(Role.OPERATOR), clock, batcher)
         await serve(Parts(worker, server, door), lambda: on_ready(started))
 
 

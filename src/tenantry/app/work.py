@@ -13,14 +13,16 @@ from tenantry.app.logs import set_up_logs
 from tenantry.app.process import Parts, serve
 from tenantry.app.shared import open_shared
 from tenantry.app.worker import Worker
+from tenantry.ports import StoreBusy
 from tenantry.settings import Settings
 from tenantry.store.bootstrap import ensure_cell, ensure_partitions
+from tenantry.store.roles import WORKER_ROLES
 
 
 def run_worker(settings: Settings, on_ready: Callable[[], None]) -> None:
     """Work until interrupted.
 
-    Raises ValueError for settings that do not fit, StoreBusy for a database that cannot be used.
+    Raises ValueError for settings that do not fit, StoreBusy or StoreUnfit for a database that cannot be used.
     """
     set_up_logs(settings)
     if settings.starts_local_ses:
@@ -33,9 +35,12 @@ def run_worker(settings: Settings, on_ready: Callable[[], None]) -> None:
 async def _work(settings: Settings, on_ready: Callable[[], None]) -> None:
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
-        store = await stack.enter_async_context(open_shared(settings, clock))
+        store = await stack.enter_async_context(open_shared(settings, clock, WORKER_ROLES, "worker"))
         cell = await ensure_cell(store, settings.cell_name, settings.region)
-        await ensure_partitions(store)
+        with contextlib.suppress(
+            StoreBusy
+        ):  # somebody reads for long: the loop tries again, and mail has a place meanwhile
+            await ensure_partitions(store)
         cloud = open_cloud(settings, store, clock, settings.aws_endpoint_url)
         stack.push_async_callback(cloud.close)
         await serve(Parts(worker=Worker(settings, store, clock, cell, cloud)), on_ready)

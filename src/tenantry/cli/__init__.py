@@ -11,6 +11,7 @@ from tenantry.cli.fleet import cell, doctor, plan, pool
 from tenantry.cli.identities import identity
 from tenantry.cli.keys import key
 from tenantry.cli.mail import message, send
+from tenantry.cli.migrate import migrate
 from tenantry.cli.processes import gateway, operator_key, secret_key, worker
 from tenantry.cli.recovery import recover
 from tenantry.cli.run import demo, ses_local, up
@@ -37,6 +38,6 @@ def main() -> None:
 for command in (
     *(up, demo, ses_local, tenant, stream, identity, key, send, message),
     *(pause, pauses, reinstate, explain, reputation, pool, cell, plan, doctor, recover),
-    *(gateway, worker, secret_key, operator_key),
+    *(gateway, worker, migrate, secret_key, operator_key),
 ):
     main.add_command(command)

@@ -14,7 +14,7 @@ class ExitCode(IntEnum):
     """What the shell sees; documented in docs/cli.md."""
 
     OK = 0
-    REFUSED = 1  # the API said no, and why; or a check of `demo` or `doctor` failed
+    REFUSED = 1  # the API said no, and why; or a check of `demo`, `doctor` or `migrate` failed
     USAGE = 2  # also click's own; or a program cannot start with what it was given
     UNREACHABLE = 3
     NOT_AUTHORISED = 4

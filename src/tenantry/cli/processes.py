@@ -20,7 +20,7 @@ from tenantry.cli.show import Screen, end, print_json
 @contextmanager
 def _starting(*, as_json: bool) -> Iterator[None]:
     """End with what to do where a process cannot start."""
-    from tenantry.ports import ControlBusy, ControlRefused, StoreBusy
+    from tenantry.ports import ControlBusy, ControlRefused, StoreBusy, StoreUnfit
     from tenantry.store.vault import VaultError
 
     try:
@@ -29,7 +29,7 @@ def _starting(*, as_json: bool) -> Iterator[None]:
         end(failure, as_json)
     except VaultError as error:
         end(cannot_start(f"the secret key does not fit the keys in the database: {error}"), as_json)
-    except (OSError, StoreBusy, ControlBusy, ControlRefused, ValueError) as error:
+    except (OSError, StoreBusy, StoreUnfit, ControlBusy, ControlRefused, ValueError) as error:
         end(cannot_start(str(error)), as_json)
 
 

@@ -41,7 +41,7 @@ def up(data: Path | None, host: str | None, port: int | None, recipients: tuple[
     Other settings are environment variables: docs/settings.md.
     """
     from tenantry.app.up import run_up
-    from tenantry.ports import ControlBusy, ControlRefused, StoreBusy
+    from tenantry.ports import ControlBusy, ControlRefused, StoreBusy, StoreUnfit
     from tenantry.store.vault import VaultError
 
     try:
@@ -53,7 +53,13 @@ def up(data: Path | None, host: str | None, port: int | None, recipients: tuple[
         end(cannot_start(str(error)), as_json)
     except VaultError as error:
         end(cannot_start(f"the secret key does not fit the keys in the database: {error}"), as_json)
-    except (StoreBusy, ControlBusy, ControlRefused, ValueError) as error:  # of the database, of SES, of a URL
+    except (
+        StoreBusy,
+        StoreUnfit,
+        ControlBusy,
+        ControlRefused,
+        ValueError,
+    ) as error:  # of the database, of SES, of a URL
         end(cannot_start(str(error)), as_json)
 
 

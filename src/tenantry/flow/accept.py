@@ -40,7 +40,7 @@ async def accept(store: Store, submissions: Sequence[Submission]) -> list[Answer
 
 
 async def _commit(store: Store, submissions: Sequence[Submission]) -> list[Answer]:
-    async with store.step() as step:
+    async with store.accepting() as step:
         return await _accept(step, submissions)
 
 

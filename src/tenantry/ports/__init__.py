@@ -4,7 +4,15 @@ Leaves every how to the adapters; tests/conformance decides whether an adapter i
 """
 
 from tenantry.ports.cloud import Clock, Control, Feed, Ses
-from tenantry.ports.errors import ControlBusy, ControlRefused, FeedUnavailable, StoreBusy, StoreConflict, StoreRejected
+from tenantry.ports.errors import (
+    ControlBusy,
+    ControlRefused,
+    FeedUnavailable,
+    StoreBusy,
+    StoreConflict,
+    StoreRejected,
+    StoreUnfit,
+)
 from tenantry.ports.people import FleetStore, MessageFilter, Page, Store, TenantStore
 from tenantry.ports.steps import AcceptStep, DispatchStep, GuardStep, IngestStep, ProvisionStep, Step, StoreStep
 from tenantry.ports.values import AccountReading, Owner, Parcel, Remembered, Settled, Suppression, Tally
@@ -36,6 +44,7 @@ __all__ = [
     "StoreConflict",
     "StoreRejected",
     "StoreStep",
+    "StoreUnfit",
     "Suppression",
     "Tally",
     "TenantStore",

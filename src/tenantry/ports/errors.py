@@ -13,6 +13,10 @@ class StoreConflict(Exception):
     """A name or id is already taken: nothing happened."""
 
 
+class StoreUnfit(Exception):
+    """The store cannot be used as it is (its URL, its version, its schema, its roles); the words say what to do."""
+
+
 class ControlRefused(Exception):
     """SES's control plane said no to a change; the words are SES's own."""
 

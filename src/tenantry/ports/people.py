@@ -37,7 +37,7 @@ from tenantry.core.tenant import (
     Stream,
     Tenant,
 )
-from tenantry.ports.steps import StoreStep
+from tenantry.ports.steps import AcceptStep, StoreStep
 
 T = TypeVar("T")
 
@@ -147,6 +147,10 @@ class Store(Protocol):
 
     def step(self, lock: CellId | None = None) -> AbstractAsyncContextManager[StoreStep]:
         """Open one writing transaction; with lock, no other step with that lock runs meanwhile."""
+        ...
+
+    def accepting(self) -> AbstractAsyncContextManager[AcceptStep]:
+        """Open the transaction of accept, which may read what admit needs and insert, and nothing else."""
         ...
 
     def reading(self) -> AbstractAsyncContextManager[StoreStep]:

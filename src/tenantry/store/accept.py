@@ -14,7 +14,7 @@ from tenantry.core.message import Accepted, Message, MessageState
 from tenantry.core.tenant import Identity, IdentityStatus, Sender, Stream, Tenant
 from tenantry.ports import Remembered
 from tenantry.store import tables
-from tenantry.store.rows import read_identity, read_stream, read_tenant
+from tenantry.store.rows import OPEN_COLUMNS, read_identity, read_stream, read_tenant
 from tenantry.store.seam import CHANNEL, Insert, Queries, relation
 from tenantry.store.tables import AnyId
 
@@ -78,7 +78,8 @@ class AcceptQueries(Queries):
     async def _sender(self, tenant_id: TenantId) -> Sender:
         tenant = await self._one_tenant(tenant_id)
         streams = await self.conn.execute(select(tables.stream).where(tables.stream.c.tenant_id == tenant_id))
-        found = await self.conn.execute(select(tables.identity).where(tables.identity.c.tenant_id == tenant_id))
+        mine = select(*OPEN_COLUMNS["identity"]).where(tables.identity.c.tenant_id == tenant_id)
+        found = await self.conn.execute(mine)
         identities: list[Identity] = [read_identity(row) for row in found]
         verified = frozenset(one.name for one in identities if one.status is IdentityStatus.VERIFIED)
         return Sender(

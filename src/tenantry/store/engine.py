@@ -1,33 +1,42 @@
-"""Owns opening a database: engines, pragmas, the one-process lock on SQLite, migrations; leaves transactions to store.py."""
+"""Owns opening a database: which one, engines, pragmas, the one-process lock on SQLite; leaves transactions to store.py."""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 import aiosqlite
-from sqlalchemy import event
+from sqlalchemy import URL, event
 from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from tenantry.ports import StoreBusy
+from tenantry.ports import StoreBusy, StoreUnfit
+from tenantry.store.fitness import check_postgres, saying_why
 from tenantry.store.migrate import migrate
 from tenantry.store.postgres import PostgresSeam, ids_as_digits
 from tenantry.store.recovery import ClaimMark
+from tenantry.store.roles import Role
 from tenantry.store.sqlite import SqliteSeam
 from tenantry.store.store import Store
 from tenantry.store.vault import Vault
-from tenantry.store.writing import Writer
+from tenantry.store.writing import Lines, Writer
 
-READERS = 4
-POSTGRES_WRITERS = 6
+READERS = 4  # of SQLite
 BUSY_MILLISECONDS = 5_000
+SQLITE_SECONDS = 30.0  # one writes at a time: whoever waits, waits for somebody's disk
+POOL_SECONDS = 1.5  # with CONNECT_SECONDS under the five in which a door answers, be it 503
+CONNECT_SECONDS = 2.0
+ACCEPT_STATEMENT_SECONDS = (
+    3.0  # a commit of accepted mail takes milliseconds: whoever waits longer is told to try again
+)
+POSTGRES = ("postgresql", "postgres")
 
 
 class DriverConnection(Protocol):
@@ -39,8 +48,23 @@ class DriverConnection(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What one process may take of a PostgreSQL, in connections and seconds."""
+
+    writers: int = 6
+    readers: int = 4
+    accept: int = 2  # its own, so that nobody who reads can keep mail from being committed
+    statement_seconds: float = 30.0
+    lock_seconds: float = 3.0
+    idle_seconds: float = 5.0  # a process that stops inside a turn holds its cell's lock no longer
+
+
+@dataclass(frozen=True, slots=True)
 class Opening:
-    """How to open a store; wall tells SQLite the time, offset shifts PostgreSQL's (for tests only)."""
+    """How to open a store; wall tells SQLite the time, offset shifts PostgreSQL's (for tests only).
+
+    roles are those that this process takes on PostgreSQL; none: no walls inside the database.
+    """
 
     url: str
     vault: Vault
@@ -48,34 +72,71 @@ class Opening:
     offset: timedelta = field(default_factory=timedelta)
     create: bool = True  # bring the schema up to date first
     connect: Callable[..., aiosqlite.Connection] | None = None  # to SQLite, for the simulation; none: a thread for each
+    roles: Collection[Role] = tuple(Role)
+    limits: Limits = field(default_factory=Limits)
+    name: str = "tenantry"  # as which PostgreSQL shows its connections
 
 
 async def open_store(opening: Opening) -> Store:
-    """Open the database at a SQLAlchemy URL (sqlite:///path or postgresql://...), or raise StoreBusy saying why not."""
-    url = make_url(opening.url)
-    return await (_open_sqlite(opening) if url.get_backend_name() == "sqlite" else _open_postgres(opening))
+    """Open the database at a SQLAlchemy URL (sqlite:///path or postgresql://...).
+
+    Raises StoreBusy when it cannot be had now, StoreUnfit when it cannot be used as it is, saying what to do.
+    """
+    url = read_url(opening.url)
+    return await (_open_sqlite(opening, url) if url.get_backend_name() == "sqlite" else _open_postgres(opening, url))
 
 
-async def _open_sqlite(opening: Opening) -> Store:
-    path = Path(make_url(opening.url).database or "")
-    lock = _lock_file(path)
-    if opening.create:
-        await asyncio.to_thread(migrate, f"sqlite:///{path}")
-    connect = {} if opening.connect is None else {"async_creator_fn": opening.connect}
+def read_url(given: str) -> URL:
+    """Read a database's URL, with the driver that is used here, or raise StoreUnfit; no password is repeated."""
+    try:
+        url = make_url(given)
+    except ArgumentError as error:
+        raise StoreUnfit(
+            "TENANTRY_DATABASE_URL is no URL: give sqlite:///path or postgresql://user:password@host/name."
+        ) from error
+    kind = url.drivername.partition("+")[0]
+    if kind == "sqlite" and url.database and url.database != ":memory:":
+        return url.set(drivername="sqlite")
+    if kind in POSTGRES:
+        return _asyncpg_url(url)
+    if kind == "sqlite":
+        raise StoreUnfit("TENANTRY_DATABASE_URL names no file: give sqlite:///path, mail must be on a disk.")
+    raise StoreUnfit(f"TENANTRY_DATABASE_URL begins with {kind}: there are sqlite:///path and postgresql://... only.")
+
+
+def _asyncpg_url(url: URL) -> URL:
+    """Return the URL for asyncpg, which calls libpq's sslmode ssl."""
+    query = dict(url.query)
+    if "sslmode" in query:
+        query["ssl"] = query.pop("sslmode")
+    return url.set(drivername="postgresql+asyncpg", query=query)
+
+
+async def _open_sqlite(opening: Opening, url: URL) -> Store:
+    path = Path(url.database or "")
+    lock = lock_file(path)
+    try:
+        if opening.create:
+            with saying_why():
+                await asyncio.to_thread(migrate, f"sqlite:///{path}")
+    except BaseException:
+        os.close(lock)
+        raise
     seam = SqliteSeam(opening.wall)
-    writer = Writer(_sqlite_engine(path, connect, None, pool_size=1), seam, 1, wait_seconds=30)
-    reader = _sqlite_engine(path, connect, "BEGIN", pool_size=READERS)
+    connect = {} if opening.connect is None else {"async_creator_fn": opening.connect}
+    writers = Writer(_sqlite_engine(path, connect, 1), seam, 1, SQLITE_SECONDS)
+    readers = Writer(_sqlite_engine(path, connect, READERS), seam, READERS, SQLITE_SECONDS)
     mark = ClaimMark(path)
 
     def close() -> None:
         mark.close()
         os.close(lock)
 
-    return Store(writer, reader, seam, opening.vault, on_close=close, claim_mark=mark)
+    return Store(Lines(writers, readers), seam, opening.vault, on_close=close, claim_mark=mark)
 
 
-def _lock_file(path: Path) -> int:
-    """SQLite means one process; the lock falls with the process, however it ends."""
+def lock_file(path: Path) -> int:
+    """SQLite means one process; the lock falls with the process, however it ends. Raises StoreBusy where one runs."""
     handle = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,14 +147,13 @@ def _lock_file(path: Path) -> int:
 
 
 def _sqlite_engine(
-    path: Path, connect: dict[str, Callable[..., aiosqlite.Connection]], begin: str | None, pool_size: int
+    path: Path, connect: dict[str, Callable[..., aiosqlite.Connection]], connections: int
 ) -> AsyncEngine:
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{path}",
-        connect_args={"isolation_level": None, "cached_statements": 256, **connect},
-        pool_size=pool_size,
+        connect_args={"isolation_level": None, "cached_statements": 256} | connect,
+        pool_size=connections,
         max_overflow=0,
-        pool_timeout=30,
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -115,23 +175,53 @@ def _sqlite_engine(
         if isinstance(context.original_exception, asyncio.CancelledError):
             context.is_disconnect = False
 
-    if begin is None:
-        return engine
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin_now(connection: object) -> None:
-        connection.exec_driver_sql(begin)  # type: ignore[attr-defined]
-
     return engine
 
 
-async def _open_postgres(opening: Opening) -> Store:
-    url = make_url(opening.url).set(drivername="postgresql+asyncpg")
-    if opening.create:
-        await asyncio.to_thread(migrate, url.render_as_string(hide_password=False))
-    seam = PostgresSeam(opening.offset)
-    reader = create_async_engine(url, pool_size=READERS, max_overflow=0, pool_timeout=5)
-    engine = create_async_engine(url, pool_size=POSTGRES_WRITERS, max_overflow=0, isolation_level="AUTOCOMMIT")
-    for one in (reader, engine):
-        ids_as_digits(one)
-    return Store(Writer(engine, seam, POSTGRES_WRITERS, wait_seconds=5), reader, seam, opening.vault)
+async def _open_postgres(opening: Opening, url: URL) -> Store:
+    await check_postgres(url, opening.roles, create=opening.create)
+    seam = PostgresSeam(opening.offset, walls=bool(opening.roles))
+    limits = opening.limits
+
+    def line(connections: int, statement_seconds: float) -> Writer:
+        engine = _postgres_engine(opening, url, connections, statement_seconds)
+        return Writer(engine, seam, connections, POOL_SECONDS)
+
+    writers = line(limits.writers, limits.statement_seconds)
+    readers = line(limits.readers, limits.statement_seconds)
+    accept = line(limits.accept, ACCEPT_STATEMENT_SECONDS)
+    return Store(Lines(writers, readers, accept), seam, opening.vault)
+
+
+def _postgres_engine(opening: Opening, url: URL, connections: int, statement_seconds: float) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        isolation_level="AUTOCOMMIT",  # the line begins and ends its transactions
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": statement_seconds + 1,  # where nobody is there to time out
+            "server_settings": _server_settings(opening, statement_seconds),
+        },
+    )
+    ids_as_digits(engine)
+    return engine
+
+
+def _server_settings(opening: Opening, statement_seconds: float) -> dict[str, str]:
+    limits = opening.limits
+    milliseconds = {
+        "statement_timeout": statement_seconds,
+        "lock_timeout": min(limits.lock_seconds, statement_seconds / 2),  # said as what it is, before the statement's
+        "idle_in_transaction_session_timeout": limits.idle_seconds,
+        "client_connection_check_interval": 5.0,  # a client that is gone needs no answer
+        "tcp_user_timeout": 30.0,
+    }
+    return {name: str(int(seconds * 1000)) for name, seconds in milliseconds.items()} | {
+        "application_name": opening.name,
+        "jit": "off",  # no statement here is worth a compilation
+        "tcp_keepalives_idle": "15",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+    }

@@ -32,7 +32,7 @@ from tenantry.store.conservation import balance
 from tenantry.store.doctor import bounded, fleet_figures
 from tenantry.store.opening import Opened, Opener, cursor_after, first, read_cursor, rows, unique
 from tenantry.store.provision import desired_resources, mirrored_resources
-from tenantry.store.rows import read_cell, read_key, read_pause, read_pool, read_tenant
+from tenantry.store.rows import OPEN_COLUMNS, read_cell, read_key, read_pause, read_pool, read_tenant
 from tenantry.store.tenant import TenantScope, insert_key, named, revoke
 
 __all__ = ["FleetScope", "TenantScope"]
@@ -133,7 +133,7 @@ class FleetScope:
         return read_pause(row) if row else None
 
     async def keys(self) -> Sequence[Key]:
-        query = select(t.key).where(t.key.c.tenant_id.is_(None)).order_by(t.key.c.id)
+        query = select(*OPEN_COLUMNS["key"]).where(t.key.c.tenant_id.is_(None)).order_by(t.key.c.id)
         async with self._store.reading() as step:
             return [read_key(row) for row in await rows(step.conn, query)]
 

@@ -13,14 +13,26 @@ from sqlalchemy import Table, event
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tenantry.core.ids import Id
+from tenantry.core.ids import CellId, Id
 from tenantry.ports import StoreBusy, StoreConflict, StoreRejected
+from tenantry.store.roles import Acting
 from tenantry.store.seam import Driver, Found, Insert, Raw, Relation, Value
 from tenantry.store.types import IdColumn, Instant
 
 K = TypeVar("K", bound=Id)
 PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 BUG = "42"  # the class of wrong statements
+LOST = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # how asyncpg stumbles over a server that ended an idle transaction
+    OSError,
+)
+NOTICE_SECONDS = 1.5  # beginning and undoing wait for nobody: whoever has not answered by then is not there
+TIME = "SELECT clock_timestamp()"
+LOCKED_TIME = (  # told of what the lock lets through, in the same round trip
+    "SELECT clock_timestamp() FROM (SELECT 1) one LEFT JOIN (SELECT 1 FROM cell WHERE id = :id FOR UPDATE) held ON true"
+)
 
 
 def ids_as_digits(engine: AsyncEngine) -> None:
@@ -45,18 +57,23 @@ class PostgresSeam:
     errors: tuple[type[Exception], ...] = (
         asyncpg.PostgresError,
         asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
         OSError,
         OverflowError,
         UnicodeEncodeError,
     )
 
-    def __init__(self, offset: timedelta) -> None:
-        """Take what is added to the database's time; only tests give more than nothing."""
+    def __init__(self, offset: timedelta, *, walls: bool = True) -> None:
+        """Take what is added to the database's time (only tests give more than nothing), and whether roles are taken."""
         self.offset = offset
+        self.walls = walls
 
-    async def now(self, driver: Driver) -> datetime:
+    async def now(self, driver: Driver, lock: CellId | None) -> datetime:
         """See Seam."""
-        at = (await driver.fetch("SELECT clock_timestamp()", {}))[0][0]
+        found = await driver.fetch(
+            TIME if lock is None else LOCKED_TIME, {} if lock is None else {"id": self.raw(lock)}
+        )
+        at = found[0][0]
         assert isinstance(at, datetime)
         return at + self.offset
 
@@ -93,7 +110,7 @@ class PostgresSeam:
             return StoreConflict(str(error))
         if state.startswith("22") or isinstance(error, asyncpg.DataError | OverflowError | UnicodeEncodeError):
             return StoreRejected(str(error))
-        if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError) and not state.startswith(BUG):
+        if isinstance(error, LOST) and not state.startswith(BUG):
             return StoreBusy(str(error))
         return None
 
@@ -111,9 +128,9 @@ class PostgresDriver:
         """See Driver."""
         return not self._connection.is_closed()
 
-    async def begin(self) -> None:
+    async def begin(self, acting: Acting, *, writes: bool) -> None:
         """See Driver."""
-        await self._connection.execute("BEGIN")
+        await self._connection.execute(_begin(acting) if self._seam.walls else "BEGIN", timeout=NOTICE_SECONDS)
 
     async def commit(self) -> None:
         """See Driver."""
@@ -121,8 +138,10 @@ class PostgresDriver:
 
     async def rollback(self) -> None:
         """See Driver."""
+        if self._connection.is_closed():
+            raise asyncpg.InterfaceError("the connection is closed")
         if self._connection.is_in_transaction():
-            await self._connection.execute("ROLLBACK")
+            await self._connection.execute("ROLLBACK", timeout=NOTICE_SECONDS)
 
     async def fetch(self, sql: str, bound: dict[str, object]) -> Found:
         """See Driver."""
@@ -134,6 +153,12 @@ class PostgresDriver:
         for one in given:
             sql, kinds = _insert(one.table, one.names)
             await self._connection.execute(sql, *map(_array, kinds, one.columns))
+
+
+def _begin(acting: Acting) -> str:
+    """Begin as a role, for as long as the transaction lasts, in the one round trip that beginning takes."""
+    tenant = "" if acting.tenant_id is None else acting.tenant_id.uuid.hex  # checked: it stands in the statement's text
+    return f"BEGIN; SET LOCAL ROLE {acting.role.value}; SET LOCAL tenantry.tenant = '{tenant}'"
 
 
 @lru_cache(maxsize=512)

@@ -19,7 +19,7 @@ from tenantry.core.plan import Resource, ResourceKind, Wanted, desired, progress
 from tenantry.core.tenant import Identity, IdentityStatus
 from tenantry.store import tables as t
 from tenantry.store.opening import rows
-from tenantry.store.rows import read_identity, read_pause, read_pool, read_stream, read_tenant
+from tenantry.store.rows import OPEN_COLUMNS, read_identity, read_pause, read_pool, read_stream, read_tenant
 from tenantry.store.seam import Queries
 
 
@@ -39,7 +39,7 @@ async def mirrored_resources(conn: AsyncConnection, cell: CellId) -> list[Resour
 
 async def _wanted(conn: AsyncConnection, cell: CellId) -> tuple[Wanted, list[Pause]]:
     """Return what the store wants, and the pauses that are ending, which block no longer."""
-    here = {table: select(table).where(table.c.cell_id == cell).order_by(table.c.id)
+    here = {table: select(*OPEN_COLUMNS.get(table.name, table.c)).where(table.c.cell_id == cell).order_by(table.c.id)
             for table in (t.tenant, t.stream, t.identity, t.pool, t.pause)}  # fmt: skip
     tenants = [read_tenant(row) for row in await rows(conn, here[t.tenant])]
     pauses = [read_pause(row) for row in await rows(conn, here[t.pause].where(t.pause.c.ended_at.is_(None)))]

@@ -19,7 +19,14 @@ from tenantry.core.tenant import (
     StreamClass,
     Tenant,
 )
+from tenantry.store import tables
 from tenantry.store.seam import DbRow
+
+OPEN_COLUMNS = {
+    "key": [column for column in tables.key.c if column.name != "secret"],
+    "identity": [column for column in tables.identity.c if column.name != "private_key"],
+}
+"""What is read of a table that keeps secrets, by all who need none: their roles may read no more (roles.py)."""
 
 
 def read_tenant(row: DbRow) -> Tenant:

@@ -16,7 +16,8 @@ from sqlalchemy import Row, Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils import uuid7
 
-from tenantry.core.ids import Id
+from tenantry.core.ids import CellId, Id
+from tenantry.store.roles import Acting
 from tenantry.store.types import micros
 
 K = TypeVar("K", bound=Id)
@@ -66,8 +67,8 @@ class Driver(Protocol):
         """Whether the connection is open, as far as is known here."""
         ...
 
-    async def begin(self) -> None:
-        """Begin a transaction that writes."""
+    async def begin(self, acting: Acting, *, writes: bool) -> None:
+        """Begin a transaction, as the role that it acts as."""
         ...
 
     async def commit(self) -> None:
@@ -93,6 +94,7 @@ class Seam(Protocol):
     name: str
     instant: str  # the SQL type of a time, where a statement must say it
     errors: tuple[type[Exception], ...]  # what the driver raises, bugs of ours among them
+    walls: bool  # whether transactions take roles
 
     def raw(self, value: Value) -> Raw:
         """Return a value as the driver wants it."""
@@ -118,8 +120,8 @@ class Seam(Protocol):
         """Return the port's error for a driver's, or None when it is a bug of ours."""
         ...
 
-    async def now(self, driver: Driver) -> datetime:
-        """Return the time of a step, read after its locks."""
+    async def now(self, driver: Driver, lock: CellId | None) -> datetime:
+        """Take the step's lock and return its time, read after that."""
         ...
 
 

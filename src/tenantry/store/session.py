@@ -17,6 +17,7 @@ from sqlalchemy import insert, update
 
 from tenantry.core.ids import CellId
 from tenantry.ports import StoreBusy
+from tenantry.store.roles import Role
 from tenantry.store.seam import CHANNEL
 from tenantry.store.store import Store
 from tenantry.store.sweep import WORKER_LOCKS
@@ -60,6 +61,8 @@ async def enroll(store: Store, name: str, version: str, woken: Callable[[str], N
     where, how = store.url.get_dialect()().create_connect_args(store.url)
     try:
         driver = await asyncpg.connect(*where, **how)
+        if store.seam.walls:
+            await driver.execute(f"SET ROLE {Role.WORKER.value}")
         return await _enroll(driver, name, version, woken)
     except LOST as error:
         raise StoreBusy(str(error)) from error
@@ -133,17 +136,24 @@ class _Connected:
         if not await self._ask(own, self.number):
             self._driver.terminate()
             raise StoreBusy(f"worker {self.number} was declared dead: it begins anew")
-        await self._ask(
-            "SELECT count(pg_terminate_backend(l.pid)) FROM worker w JOIN pg_locks l ON l.locktype = 'advisory'"
+        silent = await self._ask(
+            "SELECT array_agg(l.pid) FROM worker w JOIN pg_locks l ON l.locktype = 'advisory'"
             f" AND l.classid = {WORKER_LOCKS} AND l.objid = w.id::oid AND l.objsubid = 2 AND l.granted"
             " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             f" WHERE w.ended_at IS NULL AND w.seen_at < clock_timestamp() - interval '{SILENT_SECONDS} seconds'"
         )
+        if silent:
+            await self._ask("SELECT count(pg_terminate_backend(pid)) FROM unnest($1::int[]) pid", silent, role="NONE")
 
-    async def _ask(self, sql: str, *given: object) -> object:
+    async def _ask(self, sql: str, *given: object, role: str | None = None) -> object:
+        """Return the one value of a statement; role NONE: asked as the login itself, which may end its own backends."""
         try:
             async with self._asking:
-                return await self._driver.fetchval(sql, *given)
+                if role is None:
+                    return await self._driver.fetchval(sql, *given)
+                async with self._driver.transaction():
+                    await self._driver.execute(f"SET LOCAL ROLE {role}")
+                    return await self._driver.fetchval(sql, *given)
         except LOST as error:
             self._driver.terminate()  # and every lock ends with it
             raise StoreBusy(f"the worker's own connection is lost: {error}") from error

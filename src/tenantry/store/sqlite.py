@@ -14,8 +14,9 @@ import aiosqlite
 from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tenantry.core.ids import Id
+from tenantry.core.ids import CellId, Id
 from tenantry.ports import StoreBusy, StoreConflict, StoreRejected
+from tenantry.store.roles import Acting
 from tenantry.store.seam import Driver, Found, Insert, Raw, Relation, Value
 from tenantry.store.types import IdColumn, Instant, from_micros, micros
 
@@ -39,6 +40,7 @@ class SqliteSeam:
     """Implements seam.Seam."""
 
     name = "sqlite"
+    walls = False
     instant = "bigint"
     errors: tuple[type[Exception], ...] = (sqlite3.Error, OverflowError, UnicodeEncodeError)
 
@@ -46,7 +48,7 @@ class SqliteSeam:
         """Take the clock that tells the time."""
         self._wall = wall
 
-    async def now(self, driver: Driver) -> datetime:
+    async def now(self, driver: Driver, lock: CellId | None) -> datetime:
         """See Seam."""
         return self._wall()
 
@@ -99,9 +101,9 @@ class SqliteDriver:
         """See Driver."""
         return True  # a file does not go away
 
-    async def begin(self) -> None:
+    async def begin(self, acting: Acting, *, writes: bool) -> None:
         """See Driver."""
-        await self._connection.execute_fetchall("BEGIN IMMEDIATE")
+        await self._connection.execute_fetchall("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     async def commit(self) -> None:
         """See Driver."""

@@ -6,13 +6,14 @@ Leaves what a step may do to the query modules, one a verb.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from copy import copy
 from datetime import datetime
 
 from sqlalchemy import URL, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.core.ids import AttemptId, CellId, KeyId, TenantId
 from tenantry.core.tenant import Key
@@ -25,10 +26,11 @@ from tenantry.store.ingest import IngestQueries
 from tenantry.store.manage import FleetScope, TenantScope
 from tenantry.store.provision import ProvisionQueries
 from tenantry.store.recovery import ClaimMark, RecoveryQueries
+from tenantry.store.roles import Acting, Role
 from tenantry.store.rows import read_key
 from tenantry.store.seam import Driver, Seam
 from tenantry.store.vault import Vault
-from tenantry.store.writing import Writer
+from tenantry.store.writing import Lines
 
 
 class Step(AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, ProvisionQueries, RecoveryQueries):
@@ -50,8 +52,7 @@ class Store:
 
     def __init__(
         self,
-        writer: Writer,
-        reader: AsyncEngine,
+        lines: Lines,
         seam: Seam,
         vault: Vault,
         on_close: Callable[[], None] | None = None,
@@ -64,26 +65,33 @@ class Store:
         self.seam = seam
         self.vault = vault
         self.sender_cache = SenderCache()
-        self._writer = writer
-        self._reader = reader
+        self._lines = lines
+        self._acting = Acting()
+
+    def acting(self, role: Role, tenant_id: TenantId | None = None) -> Store:
+        """Return this store with its transactions run as this role, for this tenant: walls that PostgreSQL holds."""
+        view = copy(self)
+        view._acting = Acting(role, tenant_id)
+        return view
 
     @asynccontextmanager
     async def step(self, lock: CellId | None = None) -> AsyncIterator[Step]:
         """See ports.Store."""
         with self._port_errors():
-            async with self._writer.transaction() as kept:
-                if lock is not None and self.seam.name == "postgresql":
-                    locked: dict[str, object] = {"id": self.seam.raw(lock)}
-                    await kept.driver.fetch("SELECT 1 FROM cell WHERE id = :id FOR UPDATE", locked)
-                yield Step(kept.conn, kept.driver, await self.seam.now(kept.driver), self)
+            async with self._lines.of(self._acting, writes=True).transaction(self._acting) as kept:
+                yield Step(kept.conn, kept.driver, await self.seam.now(kept.driver, lock), self)
+
+    def accepting(self) -> AbstractAsyncContextManager[Step]:
+        """See ports.Store."""
+        return self.acting(Role.ACCEPT).step()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Step]:
         """Open one reading transaction: a consistent view that delays nobody."""
         with self._port_errors():
-            async with self._reader.begin() as conn:
-                driver = await self.seam.driver(conn)
-                yield Step(conn, driver, await self.seam.now(driver), self)
+            line = self._lines.of(self._acting, writes=False)
+            async with line.transaction(self._acting, writes=False) as kept:
+                yield Step(kept.conn, kept.driver, await self.seam.now(kept.driver, None), self)
 
     @property
     def alone(self) -> bool:
@@ -93,7 +101,7 @@ class Store:
     @property
     def url(self) -> URL:
         """Where the database is, with its password."""
-        return self._writer.url
+        return self._lines.url
 
     def note_claim(self, last: AttemptId) -> None:
         """See ports.Store."""
@@ -102,22 +110,21 @@ class Store:
 
     def of(self, tenant_id: TenantId) -> TenantScope:
         """See ports.Store."""
-        return TenantScope(self, tenant_id)
+        return TenantScope(self.acting(Role.TENANT, tenant_id), tenant_id)
 
     def fleet(self, operator: KeyId) -> FleetScope:
         """See ports.Store."""
-        return FleetScope(self, operator)
+        return FleetScope(self.acting(Role.OPERATOR), operator)
 
     async def key(self, key_id: KeyId) -> tuple[Key, str] | None:
         """See ports.Store."""
-        async with self.reading() as step:
+        async with self.acting(Role.ACCEPT).reading() as step:
             row = (await step.conn.execute(select(tables.key).where(tables.key.c.id == key_id))).one_or_none()
         return (read_key(row), self.vault.unseal(row.secret).decode()) if row else None
 
     async def close(self) -> None:
         """Give every connection back."""
-        await self._writer.close()
-        await self._reader.dispose()
+        await self._lines.close()
         if self._on_close:
             self._on_close()
             self._on_close = None

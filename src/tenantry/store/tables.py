@@ -234,7 +234,8 @@ event = Table(
     Column("seen_at", Instant, nullable=False),
     Column("recipients", Text, nullable=False),
     Column("detail", Text, nullable=False),
-    Column("raw", Text, nullable=False),
+    Column("raw", Text, nullable=False),  # '' once it is past its own retention
+    _partial("event_raw", "seen_at", where="raw <> ''"),
     postgresql_partition_by="RANGE (message_id)",
     sqlite_with_rowid=False,
 )

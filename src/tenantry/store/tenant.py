@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Table, func, insert, select, update
+from sqlalchemy import ColumnElement, Table, Text, cast, func, insert, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from tenantry.core.ids import Id, IdentityId, KeyId, MessageId, PauseId, StreamId, TenantId, VerdictId
 from tenantry.core.pause import Pause
@@ -31,6 +32,7 @@ from tenantry.store import tables as t
 from tenantry.store.opening import Opened, Opener, first, rows, unique
 from tenantry.store.reading import message_page, message_view, reputation_view, stream_waits
 from tenantry.store.rows import (
+    OPEN_COLUMNS,
     read_identity,
     read_key,
     read_pause,
@@ -38,6 +40,7 @@ from tenantry.store.rows import (
     read_tenant,
     read_verdict,
 )
+from tenantry.store.types import IdColumn
 from tenantry.store.vault import Vault
 
 V = TypeVar("V")
@@ -83,7 +86,8 @@ class TenantScope:
 
     async def _all(self, table: Table, read: Callable[..., V], *where: ColumnElement[bool]) -> list[V]:
         """Return what is this tenant's in a table, oldest first."""
-        mine = select(table).where(table.c.tenant_id == self._id, *where).order_by(table.c.id)
+        columns = OPEN_COLUMNS.get(table.name, table.c)
+        mine = select(*columns).where(table.c.tenant_id == self._id, *where).order_by(table.c.id)
         async with self._store.reading() as step:
             return [read(row) for row in await rows(step.conn, mine)]
 
@@ -148,7 +152,9 @@ class TenantScope:
             return await stream_waits(step.conn, self._id)
 
     async def outlook(self) -> CellOutlook:
-        query = select(t.cell).join(t.tenant, t.tenant.c.cell_id == t.cell.c.id).where(t.tenant.c.id == self._id)
+        cell = t.cell.c
+        columns = select(cell.sending_enabled, cell.enforcement, cell.breaker_opened_at)
+        query = columns.join(t.tenant, t.tenant.c.cell_id == cell.id).where(t.tenant.c.id == self._id)
         async with self._store.reading() as step:
             row = await first(step.conn, query)
         assert row is not None, "every tenant has a cell"
@@ -225,13 +231,16 @@ class TenantScope:
         domain = name.rpartition("@")[2]
         labels = domain.split(".")
         around = [".".join(labels[place:]) for place in range(len(labels) - 1)]
-        inside = t.identity.c.name.endswith(f".{name}", autoescape=True) | t.identity.c.name.endswith(
-            f"@{name}", autoescape=True
-        )
-        theirs = select(t.identity.c.id).where(
-            t.identity.c.tenant_id != self._id, t.identity.c.name.in_(around) | inside
-        )
-        if await first(step.conn, theirs) is not None:
+        if step.dialect == "postgresql":  # others' rows are out of sight: a function says yes or no, and no more
+            asked = func.tenantry_name_is_near(name, cast(around, ARRAY(Text)), cast(self._id, IdColumn(TenantId)))
+            held = bool(await step.conn.scalar(select(asked)))
+        else:
+            inside = t.identity.c.name.endswith(f".{name}", autoescape=True) | t.identity.c.name.endswith(
+                f"@{name}", autoescape=True
+            )
+            theirs = t.identity.c.tenant_id != self._id, t.identity.c.name.in_(around) | inside
+            held = await first(step.conn, select(t.identity.c.id).where(*theirs)) is not None
+        if held:
             raise StoreConflict(
                 f"The identity {name!r} is held already: it lies in, or around, what another tenant holds."
             )

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tenantry.ports import StoreBusy
+from tenantry.store.roles import Acting, Role
 from tenantry.store.seam import Driver, Seam
 
 
@@ -38,7 +39,7 @@ class Writer:
         self._lost: tuple[type[Exception], ...] = (SQLAlchemyError, *seam.errors)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Kept]:
+    async def transaction(self, acting: Acting, *, writes: bool = True) -> AsyncIterator[Kept]:
         """Begin, and commit when left without an error; raises StoreBusy when no connection comes free in time."""
         await self._turn()
         try:
@@ -47,7 +48,7 @@ class Writer:
             self._turns.release()
             raise
         try:
-            await kept.driver.begin()
+            await kept.driver.begin(acting, writes=writes)
             yield kept
             await kept.driver.commit()
         except BaseException:
@@ -100,6 +101,32 @@ class Writer:
     def _forget(self) -> list[Kept]:
         free, self._free = self._free, []
         return free
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Where transactions are had: some write, some read, and accept has its own where nobody shall keep it waiting."""
+
+    writers: Writer
+    readers: Writer
+    accept: Writer | None = None
+
+    def of(self, acting: Acting, *, writes: bool) -> Writer:
+        """Return where a transaction is had."""
+        if self.accept is not None and acting.role is Role.ACCEPT:
+            return self.accept
+        return self.writers if writes else self.readers
+
+    @property
+    def url(self) -> URL:
+        """Where the database is, with its password."""
+        return self.writers.url
+
+    async def close(self) -> None:
+        """Give every connection back."""
+        for line in (self.writers, self.readers, self.accept):
+            if line is not None:
+                await line.close()
 
 
 async def _drop(kept: Kept) -> None:
