@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,9 +13,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
+from tenantry.app.batch import Batcher
 from tenantry.app.doors import listen
+from tenantry.app.loop import Backoff, forever
+from tenantry.app.pipeline import Flow, Pipeline
 from tenantry.app.watch import Watch, watch_server
+from tenantry.core.claim import Claim
+from tenantry.core.outcome import Outcome
 from tenantry.settings import Settings
+from tests import worlds
 from tests.app.conftest import Desk
 
 TOKEN = "a-token-of-sixteen-or-more"
@@ -91,3 +99,52 @@ async def test_metrics_of_all_tenants_are_not_for_tenants(
         assert ("tenantry_" in text) == (status == 200)
         assert TOKEN not in text
         assert (await fetch(f"{url}/healthz"))[0] == (await fetch(f"{url}/readyz"))[0] == 200
+
+
+async def test_what_a_process_does_is_what_it_shows(desk: Desk) -> None:
+    """Mail accepted by the batcher, a pipeline's turn and its hanging call, and the rounds of loops are in the figures."""
+    watch = watch_of(desk)
+    member = await worlds.member(desk.store)
+    batcher = Batcher(desk.store, 64, 1, lambda: None, watch.door)
+    await asyncio.gather(*(batcher.accept(worlds.submission(member)) for _ in range(3)))
+    pipeline = Pipeline(desk.store, Hanging(), desk.clock, desk.cell, Flow(), observer=watch.cell("main"))
+    async with served(watch) as url:
+        rounds = {"claim": pipeline.claim_round, "broken": broken}
+        loops = [
+            asyncio.create_task(forever(name, Backoff(desk.clock, 0.01), one_round, watch.loop("main", name)))
+            for name, one_round in rounds.items()
+        ]
+        async with asyncio.timeout(10):
+            while (seen := await figures(url))["tenantry_sends_in_flight"] < 3 or not seen[
+                "tenantry_loop_failures_total"
+            ]:
+                await asyncio.sleep(0.01)
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        (failing,) = json.loads((await fetch(f"{url}/healthz"))[2])["failing"]
+    assert seen["tenantry_accepted_messages_total"] == seen["tenantry_claims_total"] == 3
+    assert (failing["loop"], failing["what"]) == ("broken", "failing")
+    assert watch.loops.watch("main", "claim").done_at is not None
+
+
+class Hanging:
+    """A port of SES whose calls never end."""
+
+    async def send(self, claim: Claim) -> Outcome:
+        """See ports.Ses."""
+        await asyncio.Event().wait()
+        raise AssertionError("an event that nobody sets")
+
+
+async def broken() -> None:
+    raise ValueError("a defect")
+
+
+async def figures(url: str) -> dict[str, float]:
+    """Return each sample of the page, those of one name added up."""
+    found: dict[str, float] = defaultdict(float)
+    for family in text_string_to_metric_families((await fetch(f"{url}/metrics"))[2]):
+        for sample in family.samples:
+            found[sample.name] += sample.value
+    return found

@@ -18,10 +18,11 @@ from botocore.config import Config
 from botocore.loaders import Loader
 from starlette.types import ASGIApp
 
-from tenantry.core.message import Accepted, Refusal, Submission
+from tenantry.core.message import Accepted, Refusal, RefusalCode, Submission
 from tenantry.core.tenant import Key, Scope
 from tenantry.edge.app import create_app
 from tenantry.edge.doors import Doors
+from tenantry.edge.watch import Page
 from tenantry.flow.accept import accept
 from tenantry.store.engine import Opening, open_store
 from tenantry.store.store import Store
@@ -74,7 +75,7 @@ class Reply:
 
 @dataclass
 class Doorstep:
-    """A served app, two tenants, an operator, and what the doors reported as bugs."""
+    """A served app, two tenants, an operator, and what the doors reported as bugs and as refusals."""
 
     url: str
     store: Store
@@ -84,6 +85,7 @@ class Doorstep:
     acme: worlds.Member
     other: worlds.Member
     bugs: list[BaseException] = field(default_factory=list)
+    refusals: list[RefusalCode] = field(default_factory=list)
 
     def token(self, member: worlds.Member | None = None) -> str:
         """Return a tenant's bearer token."""
@@ -144,10 +146,14 @@ def letter(member: worlds.Member, **fields: object) -> dict:
     return {name: value for name, value in replaced.items() if value is not None}
 
 
+async def _page(text: str) -> Page:
+    return Page(200, "text/plain", text.encode())
+
+
 @asynccontextmanager
 async def doorstep(folder: Path) -> AsyncIterator[Doorstep]:
     """Serve the app over a fresh SQLite store with tenants `acme` and `other`."""
-    clock, bugs, numbers = ShiftedClock(), list[BaseException](), count()
+    clock, bugs, refusals, numbers = ShiftedClock(), list[BaseException](), list[RefusalCode](), count()
     store = await open_store(Opening(f"sqlite:///{folder / 'doors.db'}", Vault([Vault.new_key()]), clock.wall))
 
     async def one(submission: Submission) -> Accepted | Refusal:
@@ -163,13 +169,15 @@ async def doorstep(folder: Path) -> AsyncIterator[Doorstep]:
             version="0.0.test",
             new_request_id=lambda: f"req-{next(numbers)}",
             report_bug=lambda _, error: bugs.append(error),
+            pages={"/healthz": lambda given: _page(f"told {given}")},
+            refused=refusals.append,
         )
     )
     await worlds.cell(store)
     key, secret = await store.fleet(worlds.OPERATOR).add_key(frozenset({Scope.OPERATE, Scope.MANAGE, Scope.READ}))
     acme, other = await worlds.member(store, "acme"), await worlds.member(store, "other")
     async with served(app) as url, aiohttp.ClientSession() as http:
-        yield Doorstep(url, store, clock, http, f"{key.id}.{secret}", acme, other, bugs)
+        yield Doorstep(url, store, clock, http, f"{key.id}.{secret}", acme, other, bugs, refusals)
     await store.close()
 
 

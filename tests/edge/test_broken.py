@@ -16,7 +16,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from tenantry.core.message import Accepted, Submission
+from tenantry.core.message import Accepted, RefusalCode, Submission
 from tenantry.edge.app import create_app
 from tenantry.edge.doors import Doors
 from tenantry.ports import StoreBusy, StoreRejected
@@ -37,6 +37,7 @@ class Broken:
     url: str
     acme: worlds.Member
     bugs: list[tuple[str, str]]
+    refusals: list[RefusalCode]
 
     async def call(self, method: str, path: str) -> tuple[int, dict[str, str], dict]:
         """Call a route with a good key and a good mail."""
@@ -62,7 +63,7 @@ async def broken(folder: Path, accept: Accept, *, without_store: bool = False) -
     """Serve the doors with this behind accept, or with no store at all."""
     store = await open_store(Opening(f"sqlite:///{folder / 'b.db'}", Vault([Vault.new_key()]), ShiftedClock().wall))
     await worlds.cell(store)
-    acme, bugs = await worlds.member(store), list[tuple[str, str]]()
+    acme, bugs, refusals = await worlds.member(store), list[tuple[str, str]](), list[RefusalCode]()
     doors = Doors(
         store=cast(Store, object()) if without_store else store,
         clock=ShiftedClock(),
@@ -72,9 +73,10 @@ async def broken(folder: Path, accept: Accept, *, without_store: bool = False) -
         version="0.0.test",
         new_request_id=lambda: "req-7",
         report_bug=lambda request_id, error: bugs.append((request_id, type(error).__name__)),
+        refused=refusals.append,
     )
     async with served(create_app(doors)) as url:
-        yield Broken(url, acme, bugs)
+        yield Broken(url, acme, bugs, refusals)
     await store.close()
 
 
@@ -103,6 +105,7 @@ async def test_a_bug_is_answered_in_the_doors_shape_and_reported(tmp_path: Path,
         assert (body["error"]["code"], body["error"]["request_id"]) == ("internal", "req-7")
         assert headers["x-request-id"] == "req-7"
     assert step.bugs == [("req-7", "AttributeError")]
+    assert step.refusals == ["internal"]
 
 
 @pytest.mark.parametrize(("method", "path"), DOORS)
@@ -126,6 +129,7 @@ async def test_a_busy_store_says_try_again(tmp_path: Path, method: str, path: st
     else:
         assert (body["error"]["code"], headers["retry-after"]) == ("busy", "1")
     assert not step.bugs
+    assert step.refusals == ["busy"]
 
 
 @pytest.mark.parametrize(("method", "path"), DOORS)

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tenantry.flow.dispatch import claim
 from tests import worlds
@@ -331,10 +332,29 @@ async def test_bad_calls_have_the_one_error_shape(
     assert not doors.bugs
 
 
-async def test_health_needs_no_key(doors: Doorstep) -> None:
-    """A load balancer can ask whether the process answers; everything else asks for a key."""
-    assert (await doors.call("GET", "/healthz", token="")).json == {"status": "ok", "version": "0.0.test"}
+async def test_what_watches_the_process_needs_no_key(doors: Doorstep) -> None:
+    """A load balancer gets the page that the process makes, which sees what it was sent; all else asks for a key."""
+    assert (await doors.call("GET", "/healthz", token="")).text == "told None"
+    assert (await doors.call("GET", "/healthz", token="secret")).text == "told Bearer secret"
+    assert (await doors.call("POST", "/healthz", token="")).status == 405
+    assert (await doors.call("GET", "/metrics", token="")).status == 404
     assert (await doors.call("GET", "/v1/streams", token="")).status == 401
+
+
+async def test_each_refused_submission_is_told_by_its_code(doors: Doorstep) -> None:
+    """Both doors tell of every "no", whether the door or accept said it, and of no other call."""
+    await doors.call("POST", "/v1/messages", letter(doors.acme))
+    await doors.send()
+    await doors.call("GET", "/v1/streams", token="")
+    assert doors.refusals == []
+    await doors.call("POST", "/v1/messages", letter(doors.acme), token="")
+    await doors.call("POST", "/v1/messages", b"{")
+    await doors.call("POST", "/v1/messages", letter(doors.acme, from_="a@elsewhere.example"))
+    with pytest.raises(ClientError):
+        await doors.send(FromEmailAddress="a@elsewhere.example")
+    with pytest.raises(ClientError):
+        await doors.send(doors.ses(secret="wrong"))
+    assert doors.refusals == ["unauthenticated", "malformed", "author_not_yours", "author_not_yours", "bad_signature"]
 
 
 async def test_the_openapi_page_has_every_documented_route(doors: Doorstep) -> None:

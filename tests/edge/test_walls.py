@@ -87,7 +87,7 @@ async def judged(doors: Doorstep, member: worlds.Member) -> str:
 
 def routes(document: dict) -> list[tuple[str, str]]:
     """Return the method and path of each route below /v1."""
-    return [(method.upper(), path) for path, item in document["paths"].items() for method in item if path != "/healthz"]
+    return [(method.upper(), path) for path, item in document["paths"].items() for method in item]
 
 
 async def offered(walls: Walls) -> list[tuple[str, str]]:

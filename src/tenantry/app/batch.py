@@ -6,20 +6,29 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from tenantry.app.observer import UNSEEN_DOOR, DoorObserver
 from tenantry.core.message import Submission
 from tenantry.flow.accept import Answer, accept
 from tenantry.ports import Store
 
 ALONE_BYTES = 256_000  # larger content commits alone, so that nobody waits for its bytes
 
-Waiter = tuple[Submission, "asyncio.Future[Answer]"]
+Waiter = tuple[Submission, "asyncio.Future[Answer]", float]
 
 
 class Batcher:
     """Accepts submissions one by one to the outside, in batches to the store."""
 
-    def __init__(self, store: Store, size: int, parallel: int, accepted: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        size: int,
+        parallel: int,
+        accepted: Callable[[], None],
+        observer: DoorObserver = UNSEEN_DOOR,
+    ) -> None:
         """size: submissions a commit at most; parallel: commits at a time; accepted is called after each commit."""
+        self._observer = observer
         self._store = store
         self._size = size
         self._parallel = parallel
@@ -31,7 +40,7 @@ class Batcher:
     async def accept(self, submission: Submission) -> Answer:
         """Return the answer after the commit; raises StoreBusy when the store cannot commit now."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((submission, answer))
+        self._waiting.append((submission, answer, self._observer.instant()))
         if self._workers < self._parallel:
             self._workers += 1
             worker = asyncio.create_task(self._work())
@@ -57,13 +66,14 @@ class Batcher:
 
     async def _commit(self, batch: list[Waiter]) -> None:
         try:
-            answers = await accept(self._store, [submission for submission, _ in batch])
+            answers = await accept(self._store, [submission for submission, _, _ in batch])
         except Exception as error:
-            for _, waiter in batch:
+            for _, waiter, _ in batch:
                 if not waiter.done():
                     waiter.set_exception(error)
             return
-        for (_, waiter), answer in zip(batch, answers, strict=True):
+        for (_, waiter, _), answer in zip(batch, answers, strict=True):
             if not waiter.done():  # its client may have gone
                 waiter.set_result(answer)
+        self._observer.committed([began for _, _, began in batch], answers)
         self._accepted()

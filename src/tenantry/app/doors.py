@@ -13,9 +13,11 @@ import structlog
 import uvicorn
 
 from tenantry.app.batch import Batcher
+from tenantry.app.observer import UNSEEN_DOOR, DoorObserver
 from tenantry.aws.models import sesv2_model
 from tenantry.edge.app import create_app
 from tenantry.edge.doors import Doors
+from tenantry.edge.watch import Pages
 from tenantry.ports import Clock
 from tenantry.settings import Settings
 from tenantry.store.store import Store
@@ -61,8 +63,16 @@ class DoorServer(uvicorn.Server):
         yield
 
 
-def make_server(settings: Settings, store: Store, clock: Clock, batcher: Batcher) -> DoorServer:
-    """Return the server of the doors, not started yet."""
+def make_server(
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    batcher: Batcher,
+    *,
+    pages: Pages | None = None,
+    observer: DoorObserver = UNSEEN_DOOR,
+) -> DoorServer:
+    """Return the server of the doors, not started yet; pages are those of the process's watch."""
     log = structlog.get_logger(loop="doors")
     doors = Doors(
         store=store,
@@ -74,6 +84,8 @@ def make_server(settings: Settings, store: Store, clock: Clock, batcher: Batcher
         new_request_id=lambda: secrets.token_hex(16),
         report_bug=lambda request_id, error: log.error("bug", request_id=request_id, exc_info=error),
         max_body_bytes=settings.max_body_bytes,
+        pages=pages or {},
+        refused=observer.refused,
     )
     config = uvicorn.Config(
         create_app(doors),

@@ -13,6 +13,7 @@ from tenantry.app.doors import listen, make_server, url_of
 from tenantry.app.logs import set_up_logs
 from tenantry.app.process import Parts, serve
 from tenantry.app.shared import open_shared
+from tenantry.app.watch import Watch
 from tenantry.settings import Settings
 from tenantry.store.roles import GATEWAY_ROLES, Role
 
@@ -34,6 +35,9 @@ async def _gateway(settings: Settings, on_ready: Callable[[str], None]) -> None:
     async with contextlib.AsyncExitStack() as stack:
         door = stack.enter_context(contextlib.closing(listen(settings.host, settings.port)))
         store = await stack.enter_async_context(open_shared(settings, clock, GATEWAY_ROLES, "gateway"))
-        batcher = Batcher(store, settings.accept_batch_size, COMMITS, lambda: None)
-        server = make_server(settings, store.acting(Role.OPERATOR), clock, batcher)
-        await serve(Parts(server=server, door=door), lambda: on_ready(url_of(door)))
+        operating = store.acting(Role.OPERATOR)
+        watch = Watch(settings, operating, clock)
+        batcher = Batcher(store, settings.accept_batch_size, COMMITS, lambda: None, watch.door)
+        pages = watch.pages(tenants_reach=True)
+        server = make_server(settings, operating, clock, batcher, pages=pages, observer=watch.door)
+        await serve(Parts(server=server, door=door, drain=watch.drain), lambda: on_ready(url_of(door)))

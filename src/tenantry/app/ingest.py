@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from tenantry.app.observer import UNSEEN_CELL, CellObserver
 from tenantry.core.event import Report
 from tenantry.core.ids import CellId
 from tenantry.flow.ingest import Ingested, ingest
@@ -23,8 +24,16 @@ Decoded = tuple[Parcel, Report | Chatter | EventError]
 class FeedReader:
     """Reads one cell's events until cancelled."""
 
-    def __init__(self, store: Store, feed: Feed, cell: CellId, crossed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        feed: Feed,
+        cell: CellId,
+        crossed: Callable[[], None],
+        observer: CellObserver = UNSEEN_CELL,
+    ) -> None:
         """crossed is called when a batch left verdicts to act on."""
+        self._observer = observer
         self._store = store
         self._feed = feed
         self._cell = cell
@@ -60,10 +69,14 @@ class FeedReader:
         reports = [read for _, read in decoded if isinstance(read, Report)]
         poison = [(parcel.body, str(read)) for parcel, read in decoded if isinstance(read, EventError)]
         try:
-            return await ingest(self._store, self._cell, reports, poison)
+            done = await ingest(self._store, self._cell, reports, poison)
+            self._observer.ingested(reports, done, len(poison))
+            return done
         except StoreRejected as error:
             if len(decoded) == 1:
-                return await ingest(self._store, self._cell, (), [(ascii(decoded[0][0].body), str(error))])
+                done = await ingest(self._store, self._cell, (), [(ascii(decoded[0][0].body), str(error))])
+                self._observer.ingested((), done, 1)
+                return done
         middle = len(decoded) // 2
         first, second = await self._ingest(decoded[:middle]), await self._ingest(decoded[middle:])
         return Ingested(

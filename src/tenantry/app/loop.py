@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from tenantry.ports import Clock, FeedUnavailable, StoreBusy
+from tenantry.app.observer import UNSEEN_LOOP, LoopObserver
+from tenantry.ports import Clock, ControlBusy, FeedUnavailable, StoreBusy
 
 BACKOFF_MOST_SECONDS = 60.0
-EXPECTED = (StoreBusy, FeedUnavailable)  # the world's fault: no traceback is of use
+EXPECTED = (StoreBusy, FeedUnavailable, ControlBusy)  # the world's fault: no traceback is of use
 
 
 def settle_heap() -> None:
@@ -57,19 +58,25 @@ class Backoff:
         await self.clock.sleep(min(BACKOFF_MOST_SECONDS, self.first_seconds * 2.0 ** (failures - 1)))
 
 
-async def forever(name: str, backoff: Backoff, one_round: Callable[[], Awaitable[None]]) -> None:
+async def forever(
+    name: str, backoff: Backoff, one_round: Callable[[], Awaitable[None]], observer: LoopObserver = UNSEEN_LOOP
+) -> None:
     """Run rounds until cancelled; a round that fails is logged once and followed by a rest."""
     log = structlog.get_logger(loop=name)
     failures = 0
     while True:
         try:
+            observer.began()
             await one_round()
+            observer.done()
             failures = 0
         except EXPECTED as error:
             failures += 1
+            observer.failed(error)
             log.warning("round failed", error=str(error), failures=failures)
             await backoff.rest(failures)
-        except Exception:
+        except Exception as error:
             failures += 1
+            observer.failed(error)
             log.exception("round failed", failures=failures)
             await backoff.rest(failures)

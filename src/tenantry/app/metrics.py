@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import (
@@ -224,28 +224,23 @@ class CellMeter(CellObserver):
         self._send_seconds = metrics.send_seconds.of(name)
         self._settle_seconds, self._settle_batch = metrics.settle_seconds.of(name), metrics.settle_batch.of(name)
         self._ingest_batch, self._ingest_lag = metrics.ingest_batch.of(name), metrics.ingest_lag.of(name)
-        self._sending = 0
-        metrics.in_flight.labels(name).set_function(lambda: self._sending)
+        self._in_flight = metrics.in_flight.labels(name)
 
-    def instant(self) -> float:
-        return self._clock.monotonic()
+    def in_flight(self, calls: Callable[[], int]) -> None:
+        self._in_flight.set_function(calls)
 
-    def turned(self, began: float, claimed: Claimed, *, late: bool = False) -> None:
+    def turned(self, began: float, claimed: Claimed) -> None:
         self._turn_seconds.add(self._clock.monotonic() - began)
         self._turns[claimed.ending].inc()
-        count = len(claimed.claims)
-        if not count:
-            return
-        self._turn_claims.add(count)
-        self._claims.inc(count)
-        if late:
-            self._late.inc(count)
-        else:
-            self._sending += count
+        if count := len(claimed.claims):
+            self._turn_claims.add(count)
+            self._claims.inc(count)
+
+    def late(self, claims: int) -> None:
+        self._late.inc(claims)
 
     def sent(self, began: float) -> None:
         self._send_seconds.add(self._clock.monotonic() - began)
-        self._sending -= 1
 
     def settled(self, began: float, settled: Settled) -> None:
         self._settle_seconds.add(self._clock.monotonic() - began)

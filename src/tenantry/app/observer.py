@@ -1,12 +1,11 @@
 """Owns what the loops and doors tell of their work, a call a batch; by itself it does nothing with it.
 
-Leaves counting to metrics and what a failing loop means to health. Instants are monotonic seconds and mean nothing by
-themselves: whoever begins something asks for one and gives it back at the end.
+Leaves counting to metrics and what a failing loop means to health. Instants are of the Clock's monotonic seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tenantry.core.event import Report
 from tenantry.core.message import RefusalCode
@@ -31,14 +30,16 @@ class DoorObserver:
 
 
 class CellObserver:
-    """Is told of one cell's turns, sends, settled outcomes and events."""
+    """Is told of one cell's turns, sends, settled outcomes and events, with the instant at which each began."""
 
-    def instant(self) -> float:
-        """Return the present instant."""
-        return 0.0
+    def in_flight(self, calls: Callable[[], int]) -> None:
+        """Take the way to ask how many calls to SES are under way."""
 
-    def turned(self, began: float, claimed: Claimed, *, late: bool = False) -> None:
-        """Take one turn: its claims start now, or (late) go back."""
+    def turned(self, began: float, claimed: Claimed) -> None:
+        """Take one turn."""
+
+    def late(self, claims: int) -> None:
+        """Take claims that were not begun in time and went back."""
 
     def sent(self, began: float) -> None:
         """Take one call to SES that ended, whatever its outcome."""
@@ -63,4 +64,24 @@ class LoopObserver:
         """Take the bad end of a round."""
 
 
-UNSEEN = LoopObserver()
+UNSEEN_DOOR, UNSEEN_CELL, UNSEEN_LOOP = DoorObserver(), CellObserver(), LoopObserver()
+
+
+class ProcessObserver:
+    """Hands out the observers of one process; of itself those that do nothing."""
+
+    @property
+    def door(self) -> DoorObserver:
+        """The observer of everything that is submitted here."""
+        return UNSEEN_DOOR
+
+    def cell(self, name: str) -> CellObserver:
+        """Return the observer of a cell."""
+        return UNSEEN_CELL
+
+    def loop(self, cell: str, name: str) -> LoopObserver:
+        """Return the observer of one loop of a cell."""
+        return UNSEEN_LOOP
+
+
+UNSEEN = ProcessObserver()

@@ -16,6 +16,7 @@ from typing import TypeVar
 import structlog
 
 from tenantry.app.loop import Backoff, Kick
+from tenantry.app.observer import UNSEEN_CELL, CellObserver
 from tenantry.core.claim import Claim
 from tenantry.core.ids import CellId
 from tenantry.core.outcome import Outcome, Unknown
@@ -56,6 +57,7 @@ class Pipeline:
         flow: Flow,
         *,
         worker: Callable[[], int | None] = nobody,
+        observer: CellObserver = UNSEEN_CELL,
     ) -> None:
         """worker: whose claims they are, None while nobody may claim; mail is the bell that accept rings."""
         self.mail = Kick()
@@ -72,6 +74,8 @@ class Pipeline:
         self._news = asyncio.Event()  # some have finished
         self._gathered = asyncio.Event()  # so many have finished that waiting for more is not worth it
         self._room = asyncio.Event()
+        self._observer = observer
+        observer.in_flight(lambda: len(self._sending))
         self._log = structlog.get_logger(loop="dispatch", cell=cell)
 
     async def claim_round(self) -> None:
@@ -123,18 +127,23 @@ class Pipeline:
         """Claim; what took too long goes back, since a pause may have been acknowledged meanwhile."""
         began = self._clock.monotonic()
         claimed = await claim(self._store, self._cell, room, worker)
+        self._observer.turned(began, claimed)
         if not claimed.claims or self._clock.monotonic() - began <= self._flow.claim_ahead_seconds:
             return claimed
         await self._persist(partial(hand_back, self._store, [one.attempt_id for one in claimed.claims]))
+        self._observer.late(len(claimed.claims))
         self._log.warning("claims came too late and went back", claims=len(claimed.claims))
         return Claimed((), claimed.ending)
 
     async def _send(self, one: Claim, begin_by: float) -> None:
         """Send, unless this process was held up: a pause may have been acknowledged meanwhile."""
-        if self._clock.monotonic() > begin_by:
+        began = self._clock.monotonic()
+        if began > begin_by:
+            self._observer.late(1)
             await self._persist(partial(hand_back, self._store, [one.attempt_id]))
             return
         self._finished.append(await self._ses.send(one))
+        self._observer.sent(began)
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
@@ -151,12 +160,14 @@ class Pipeline:
         outcomes = [self._finished.popleft() for _ in range(min(len(self._finished), self._flow.settle_batch))]
         if not self._finished:
             self._news.clear()
+        began = self._clock.monotonic()
         try:
             settled = await self._settle(outcomes)
         except asyncio.CancelledError:  # for drain: settling twice has no effect
             self._finished.extend(outcomes)
             self._news.set()
             raise
+        self._observer.settled(began, settled)
         if settled.doubts:
             self.doubt.ring()
         if settled.opened:

@@ -23,6 +23,7 @@ class Parts:
     worker: Worker | None = None
     server: DoorServer | None = None
     door: socket.socket | None = None
+    drain: Callable[[], None] = lambda: None  # is called when it begins to end
 
 
 async def serve(parts: Parts, ready: Callable[[], None]) -> None:
@@ -54,6 +55,7 @@ async def serve(parts: Parts, ready: Callable[[], None]) -> None:
 
 async def _stop(parts: Parts, running: list[asyncio.Task[object]]) -> None:
     """Let the doors finish first, since what they accepted may still go out; then the worker's calls under way."""
+    parts.drain()
     for task in running:
         if task.get_name() == "doors" and parts.server is not None:
             parts.server.should_exit = True

@@ -21,6 +21,7 @@ from tenantry.app.doors import listen, make_server, url_of
 from tenantry.app.logs import set_up_logs
 from tenantry.app.process import Parts, serve
 from tenantry.app.shared import NOBODY, opening_of
+from tenantry.app.watch import Watch
 from tenantry.app.worker import Worker
 from tenantry.core.ids import KeyId
 from tenantry.core.tenant import Scope
@@ -78,10 +79,13 @@ async def _up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
         key_id, secret, created = await _operator_key(settings, store)
         local = ses_url if settings.starts_local_ses else None
         started = Started(url_of(door), local, settings.data, key_id, secret, created)
-        worker = Worker(settings, store, clock, cell, cloud)
-        batcher = Batcher(store, settings.accept_batch_size, 1, worker.pipeline.mail.ring)
-        server = make_server(settings, store.acting(Role.OPERATOR), clock, batcher)
-        await serve(Parts(worker, server, door), lambda: on_ready(started))
+        operating = store.acting(Role.OPERATOR)
+        watch = Watch(settings, operating, clock)
+        worker = Worker(settings, store, clock, cell, cloud, observer=watch)
+        batcher = Batcher(store, settings.accept_batch_size, 1, worker.pipeline.mail.ring, watch.door)
+        pages = watch.pages(tenants_reach=True)
+        server = make_server(settings, operating, clock, batcher, pages=pages, observer=watch.door)
+        await serve(Parts(worker, server, door, watch.drain), lambda: on_ready(started))
 
 
 @contextlib.asynccontextmanager

@@ -12,6 +12,7 @@ from tenantry.app.doors import DoorServer
 from tenantry.app.fleet_metrics import FleetMetrics
 from tenantry.app.health import Loops, Readiness, health_page, ready_page
 from tenantry.app.metrics import LoopMetrics, Meter
+from tenantry.app.observer import CellObserver, DoorObserver, LoopObserver, ProcessObserver
 from tenantry.core.ids import KeyId
 from tenantry.edge.watch import Page, Pages, WatchDoor
 from tenantry.ports import Clock
@@ -30,12 +31,8 @@ _CLOSED = Page(
 _WRONG = Page(401, TEXT, b"Send what TENANTRY_METRICS_TOKEN holds as `Authorization: Bearer ...`.\n")
 
 
-class Watch:
-    """What a process is seen by; make one a process, before its parts, and hand out its observers.
-
-    meter: for the batcher and the doors; `meter.cell(name)` for a cell's pipeline and feed reader. loops:
-    `loops.watch(cell, name)` for each loop. readiness: set `draining` when the process begins to end.
-    """
+class Watch(ProcessObserver):
+    """What a process is seen by; make one a process, before its parts, and hand it to them as their observer."""
 
     def __init__(self, settings: Settings, store: Store, clock: Clock) -> None:
         self._settings = settings
@@ -46,6 +43,23 @@ class Watch:
         self.readiness = Readiness(store, clock)
         LoopMetrics(self.registry, self.loops)
         self._fleet = FleetMetrics(self.registry, store.fleet(WATCHER), clock)
+
+    @property
+    def door(self) -> DoorObserver:
+        """See ProcessObserver."""
+        return self.meter
+
+    def cell(self, name: str) -> CellObserver:
+        """See ProcessObserver."""
+        return self.meter.cell(name)
+
+    def loop(self, cell: str, name: str) -> LoopObserver:
+        """See ProcessObserver."""
+        return self.loops.watch(cell, name)
+
+    def drain(self) -> None:
+        """Be ready for no more work from here on: this process is about to end."""
+        self.readiness.draining = True
 
     def pages(self, *, tenants_reach: bool) -> Pages:
         """Return the pages by path; where tenants reach them, `/metrics` wants a token, except on loopback."""

@@ -13,6 +13,7 @@ import structlog
 from tenantry.app.cell import Adapters
 from tenantry.app.ingest import READERS, FeedReader
 from tenantry.app.loop import Backoff, Kick, forever
+from tenantry.app.observer import UNSEEN, ProcessObserver
 from tenantry.app.pipeline import Flow, Pipeline
 from tenantry.core.ids import CellId
 from tenantry.core.tenant import account_sends
@@ -45,8 +46,18 @@ class Bells:
 class Worker:
     """Everything that one cell needs done."""
 
-    def __init__(self, settings: Settings, store: Store, clock: Clock, cell: CellId, cloud: Adapters) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Clock,
+        cell: CellId,
+        cloud: Adapters,
+        *,
+        observer: ProcessObserver = UNSEEN,
+    ) -> None:
         """Wire the loops; run starts them."""
+        self._observer = observer
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -56,8 +67,9 @@ class Worker:
         flow = Flow(
             settings.in_flight, settings.claim_ahead_seconds, settings.settle_batch_size, settings.turn_poll_seconds
         )
-        self.pipeline = Pipeline(store, cloud.ses, clock, cell, flow, worker=self._number)
-        self.reader = FeedReader(store, cloud.feed, cell, self.bells.crossed.ring)
+        seen = observer.cell(settings.cell_name)
+        self.pipeline = Pipeline(store, cloud.ses, clock, cell, flow, worker=self._number, observer=seen)
+        self.reader = FeedReader(store, cloud.feed, cell, self.bells.crossed.ring, seen)
         waits = Provisioning(poll=settings.identity_poll_seconds)
         self._course = Course(Pace(clock, settings.control_rate), waits)
         self._silence = timedelta(seconds=settings.unknown_silence_seconds)
@@ -76,7 +88,8 @@ class Worker:
         backoff = Backoff(self._clock, self._settings.backoff_seconds)
         async with asyncio.TaskGroup() as group:
             for name, one_round in self._rounds().items():
-                group.create_task(forever(name, backoff, one_round), name=name)
+                seen = self._observer.loop(self._settings.cell_name, name)
+                group.create_task(forever(name, backoff, one_round, seen), name=name)
 
     def _rounds(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """Name the loops: what every worker does, then what one does for the cell."""

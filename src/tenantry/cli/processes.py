@@ -69,8 +69,11 @@ def worker(as_json: bool) -> None:
         from tenantry.app.work import run_worker
 
         settings = read_settings({})
-        told: dict[str, Json] = {"cell": settings.cell_name}
-        run_worker(settings, lambda: _say(told, f"A worker serves cell {settings.cell_name}", as_json=as_json))
+        cell = settings.cell_name
+        lines = "A worker serves cell {cell}; it is watched at {url}"
+        run_worker(
+            settings, lambda url: _say({"cell": cell, "url": url}, lines.format(cell=cell, url=url), as_json=as_json)
+        )
 
 
 @click.command("secret-key")

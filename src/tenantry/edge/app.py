@@ -17,6 +17,7 @@ from tenantry.edge.send import REQUEST_ID, SendDoor
 from tenantry.edge.ses import PREFIX as SES
 from tenantry.edge.ses import REQUEST_ID as SES_REQUEST_ID
 from tenantry.edge.ses import SesDoor
+from tenantry.edge.watch import WatchDoor
 from tenantry.ports import StoreBusy
 
 
@@ -31,6 +32,7 @@ class Dispatcher:
 
     def __init__(self, doors: Doors, ses: SesDoor, send: ASGIApp, rest: ASGIApp) -> None:
         self._doors, self._ses, self._send, self._rest = doors, ses, send, rest
+        self._watch = WatchDoor(doors.pages)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
@@ -43,6 +45,8 @@ class Dispatcher:
             await self._answer_ses(scope, receive, send)
         elif path == MESSAGES and scope["method"] == "POST":
             await self._guarded(self._send, scope, receive, send)
+        elif self._watch.serves(path):
+            await self._watch(scope, receive, send)
         else:
             await self._guarded(self._rest, scope, receive, _with_request_id(send, request_id))
 
@@ -58,6 +62,8 @@ class Dispatcher:
         except Exception as error:
             self._doors.report_bug(request_id, error)
             reply = errors.ses_answer(errors.INTERNAL)
+        if reply.code is not None:
+            self._doors.refused(reply.code)
         await answer(send, reply, SES_REQUEST_ID, request_id)
 
     async def _guarded(self, door: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,6 +86,7 @@ class Dispatcher:
             refusal = errors.INTERNAL
         else:
             return
+        self._doors.refused(refusal.code)
         if not begun:
             request_id: str = scope["tenantry.request_id"]
             reply = errors.rest_answer(refusal, request_id, self._doors.docs_url_prefix)

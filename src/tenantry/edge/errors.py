@@ -90,6 +90,7 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    code: RefusalCode | None = None  # of a refusal, whatever its words
 
 
 def too_large(max_bytes: int) -> Refusal:
@@ -108,7 +109,7 @@ def rest_answer(refusal: Refusal, request_id: str, docs_url_prefix: str, status:
             "docs": f"{docs_url_prefix}{refusal.code}",
         }
     }
-    return Answer(status or STATUS[refusal.code], json.dumps(body).encode(), _rest_headers(refusal.code))
+    return Answer(status or STATUS[refusal.code], json.dumps(body).encode(), _rest_headers(refusal.code), refusal.code)
 
 
 def _rest_headers(code: RefusalCode) -> tuple[tuple[bytes, bytes], ...]:
@@ -155,7 +156,7 @@ def _ses_answer(kind: str, status: int, message: str, refusal: Refusal) -> Answe
     headers = [(b"x-amzn-errortype", kind.encode()), (b"x-tenantry-code", refusal.code.encode())]
     if refusal.field:
         headers.append((b"x-tenantry-field", ascii(refusal.field[:200])[1:-1].encode()))
-    return Answer(status, json.dumps({"__type": kind, "message": message}).encode(), tuple(headers))
+    return Answer(status, json.dumps({"__type": kind, "message": message}).encode(), tuple(headers), refusal.code)
 
 
 def _code_of(problem: Problem) -> RefusalCode:

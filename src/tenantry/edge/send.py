@@ -37,6 +37,7 @@ class SendDoor:
         request_id: str = scope["tenantry.request_id"]
         outcome = await self._outcome(scope, receive)
         if isinstance(outcome, Refusal):
+            self._doors.refused(outcome.code)
             reply = rest_answer(outcome, request_id, self._doors.docs_url_prefix)
         else:
             reply = Answer(202, accepted_body(outcome), _REPLAYED if outcome.repeated else ())

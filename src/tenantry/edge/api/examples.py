@@ -95,5 +95,4 @@ EXAMPLES: Mapping[str, Mapping[str, object]] = {
         "why": "Without events nobody learns of bounces and complaints, and the guard stops nobody.",
         "do": "Look whether a worker runs and whether SES's events reach the queue that it reads.",
     },
-    "Health": {"status": "ok", "version": "0.1.0"},
 }  # fmt: skip

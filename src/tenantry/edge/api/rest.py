@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,13 +28,6 @@ _NO_SUCH_ROUTE = Refusal(RefusalCode.NOT_FOUND, "There is no such route: see /do
 _PLACES = frozenset({"body", "query", "path", "header"})
 
 
-class Health(BaseModel):
-    """That the process answers, and which version it is."""
-
-    status: str
-    version: str
-
-
 def management_api(doors: Doors, keyring: Keyring) -> ASGIApp:
     """Return the app of every route but the two that mail comes through."""
     app = FastAPI(
@@ -50,11 +42,6 @@ def management_api(doors: Doors, keyring: Keyring) -> ASGIApp:
     app.state.doors, app.state.keyring = doors, keyring
     for module in (messages, tenants, keys, pauses, explain, fleet, recovery):
         app.include_router(module.router)
-
-    @app.get("/healthz", openapi_extra={"security": []})
-    async def healthz() -> Health:
-        """Say that the process answers; whether all is well is doctor's to say."""
-        return Health(status="ok", version=doors.version)
 
     _add_handlers(app)
     describe(app)
