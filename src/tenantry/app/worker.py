@@ -1,8 +1,9 @@
-"""Owns the loops of one cell: dispatch, ingest, guard, provision, account watch and sweep, in one task group."""
+"""Owns the loops of one cell: dispatch, ingest, guard, provision, account watch, sweep and retention, in one task group."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -25,10 +26,12 @@ from tenantry.flow.sweep import bury, sweep
 from tenantry.ports import Clock, StoreBusy
 from tenantry.settings import Settings
 from tenantry.store.bootstrap import ensure_partitions
+from tenantry.store.retention import Retention, Terms
 from tenantry.store.session import Presence, enroll
 from tenantry.store.store import Store
 
 PARTITION_SECONDS = 3_600.0
+PIECE_SECONDS, LOOK_SECONDS = 0.05, 60.0  # between pieces of what is to be forgotten, and where there is none
 BEAT_SECONDS = 1.0  # between signs of life, and between asks for the lead of a cell
 IN_DOUBT_SECONDS, NO_DOUBT_SECONDS = 5.0, 3_600.0  # between readings of an account that is stopped, or not
 DOUBT_REST = 4.0  # between readings while answers say that it is: they may mean a configuration set
@@ -74,6 +77,9 @@ class Worker:
         self._course = Course(Pace(clock, settings.control_rate), waits)
         self._silence = timedelta(seconds=settings.unknown_silence_seconds)
         self._ramp = Ramp(settings.ramp_stage_seconds)
+        days = (settings.retention_days, settings.content_retention_days, settings.event_raw_retention_days)
+        self._retention = Retention(store, Terms(*days))
+        self._forgotten: Counter[str] = Counter()
         self._presence: Presence | None = None
         self._sends = True  # the account, as it was last read
         self._log = structlog.get_logger(cell=cell)
@@ -109,6 +115,7 @@ class Worker:
             "stranded": self._stranded_round,
             "sweep": self._sweep_round,
             "partitions": self._partition_round,
+            "retention": self._retention_round,
         }
         return for_all | {name: self._led(one_round) for name, one_round in for_one.items()}
 
@@ -231,3 +238,14 @@ class Worker:
         if made:
             self._log.info("partitions made", made=made)
         await self._clock.sleep(PARTITION_SECONDS)
+
+    async def _retention_round(self) -> None:
+        """Forget a piece; what went is told once there is no more of it."""
+        done = await self._retention.round()
+        self._forgotten.update(done.gone)
+        if done.left:
+            self._log.info("retention waits for a lock", left=done.left)
+        if not done.more and (gone := {name: count for name, count in self._forgotten.items() if count}):
+            self._log.info("forgotten", **gone)
+            self._forgotten.clear()
+        await self._clock.sleep(PIECE_SECONDS if done.more else LOOK_SECONDS)
