@@ -34,7 +34,7 @@ async def state(ground: Ground, member: worlds.Member, one: Claim) -> str:
 async def states(ground: Ground) -> dict[str, int]:
     async with ground.store.reading() as step:
         found = await step.conn.execute(text("SELECT state, count(*) FROM message GROUP BY state"))
-        return {name: number for name, number in found}
+        return dict(found.tuples())
 
 
 async def lost(ground: Ground, member: worlds.Member) -> Claim:
