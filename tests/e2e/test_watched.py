@@ -52,7 +52,9 @@ def test_mail_that_went_its_way_is_in_the_figures(tmp_path: Path) -> None:
 
 
 def _verified(data: Path) -> bool:
-    return all(one["status"] == "verified" for one in run("identity", "list", "acme", "--json", "--data", str(data)).json)
+    return all(
+        one["status"] == "verified" for one in run("identity", "list", "acme", "--json", "--data", str(data)).json
+    )
 
 
 def _heard_of(seen: Samples, mails: int) -> Samples | None:
