@@ -78,6 +78,12 @@ async def rate(ground: Ground) -> float:
         return float(await step.conn.scalar(text("SELECT backoff FROM cell")) or 0.0)
 
 
+async def shown_rate(ground: Ground) -> float:
+    """The same as doctor and the metrics show it."""
+    (cell,) = (await ground.store.fleet(worlds.OPERATOR).figures()).cells
+    return cell.backoff
+
+
 async def test_a_storm_of_500s_costs_one_unknown_a_second(ground: Ground) -> None:
     """In five minutes of 500s two workers together lose one message a second, and what was in flight when they began."""
     weather = Weather(says=answer(500, b'{"message":"oops"}'))
@@ -112,11 +118,13 @@ async def test_a_burst_of_429_burns_no_attempt_and_passes(ground: Ground) -> Non
         assert worker.seen.keys() == {Retry}
         assert worker.seen[Retry] > 60, "each was tried, some again"
         assert await rate(ground) < 0.2
+        assert await shown_rate(ground) < 0.2
         weather.says = handed("ses-id")
         for _ in range(100):
             ground.advance(TICK)
             await worker.tick()
         assert worker.seen[Handed] == 60
+        assert await shown_rate(ground) == 1.0, "though there has been no turn since that wrote it down"
         await worlds.accepted(ground.store, member, 1)
         await worker.tick()
         assert await rate(ground) == 1.0

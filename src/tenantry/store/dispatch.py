@@ -51,6 +51,11 @@ HEADS = {
 }
 
 
+def won_back(backoff: float, seconds: float) -> float:
+    """Return the fraction of the granted rate in use, so long after it was written down."""
+    return min(1.0, backoff + BACKOFF_GAIN_PER_SECOND * seconds)
+
+
 class DispatchQueries(Queries):
     """Implements the turn's half of ports.DispatchStep."""
 
@@ -73,7 +78,7 @@ class DispatchQueries(Queries):
         row = (await self.run(CREDIT, cell=cell))[0]
         granted, backoff, tokens, tokens_at, enabled, enforcement, quota, sent, shares, *breaker = row
         elapsed = max(0.0, (self.now - self.seam.at(tokens_at)).total_seconds())
-        self._backoff = min(1.0, backoff + BACKOFF_GAIN_PER_SECOND * elapsed)
+        self._backoff = won_back(backoff, elapsed)
         self._rate = granted * self._backoff
         full = max(1.0, self._rate * BUCKET_SECONDS)
         self._tokens = min(full, tokens + elapsed * self._rate)

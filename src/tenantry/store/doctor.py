@@ -10,19 +10,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, exists, func, literal, or_, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.core.figures import CellFigures, Figures, PauseFigures, WaitingFigures, WorkerFigures
-from tenantry.core.ids import AttemptId, CellId
+from tenantry.core.ids import AttemptId, CellId, StreamId
 from tenantry.core.message import MessageState
 from tenantry.core.overdue import SILENCE
 from tenantry.core.pause import Author, PauseState
 from tenantry.core.tenant import IdentityStatus, StreamClass
 from tenantry.store import tables as t
 from tenantry.store.condition import database_figures
+from tenantry.store.dispatch import won_back
 from tenantry.store.opening import Opened, first, rows
 from tenantry.store.partitions import first_id
+from tenantry.store.recovery import NEVER
+from tenantry.store.seam import DbRow
 from tenantry.store.tables_run import worker
 from tenantry.store.types import made_at
 
@@ -52,13 +70,14 @@ async def bounded(step: Opened) -> None:
 async def fleet_figures(step: Opened) -> Figures:
     """Return the figures of this moment."""
     conn, now = step.conn, step.now
-    names = {row.id: row.name for row in await rows(conn, select(t.cell.c.id, t.cell.c.name))}
-    lanes = await _lanes(step, names)
+    cells = await rows(conn, select(t.cell).order_by(t.cell.c.id))
+    recovering = any(cell.recovering_since is not None for cell in cells)
+    lanes = await _lanes(step, {cell.id: cell.name for cell in cells}, recovering=recovering)
     unknown, overdue, oldest = await _unknown(conn, now)
     return Figures(
         at=now,
         waiting=tuple(lane.waiting for lane in lanes),
-        cells=tuple(await _cells(conn, now, lanes)),
+        cells=tuple(await _cells(conn, now, cells, lanes)),
         pauses=tuple(await _pauses(conn)),
         workers=tuple(await _workers(conn)),
         database=await database_figures(step),
@@ -76,23 +95,31 @@ async def _count(conn: AsyncConnection, column: ColumnElement[object], *where: C
     return int(await conn.scalar(select(func.count(column)).where(*where)) or 0)
 
 
-async def _lanes(step: Opened, names: Mapping[CellId, str]) -> list[_Lanes]:
-    """Add up waiting mail lane by lane, then by cell, class, and whether a gate holds it."""
-    waiting, lane, stream = t.waiting.c, t.lane.c, t.stream.c
+def _waiting(step: Opened, *, recovered: bool) -> Select[tuple[StreamId, int, datetime, str, int]]:
+    """Add up waiting mail lane by lane: what recovery holds, or all else."""
+    waiting = t.waiting.c
     id_text = cast(waiting.message_id, Text).collate("C") if step.dialect == "postgresql" else waiting.message_id
-    busy = (
+    return (
         select(
             waiting.stream_id,
             func.count().label("messages"),
-            func.min(waiting.due_at).label("due_at"),
+            func.min(waiting.due_at, type_=waiting.due_at.type).label("due_at"),
             func.min(id_text, type_=Text).label("oldest"),
+            literal(int(recovered), Integer).label("recovered"),
         )
+        .where(waiting.due_at >= NEVER if recovered else waiting.due_at < NEVER)
         .group_by(waiting.stream_id)
-        .subquery()
     )
+
+
+async def _lanes(step: Opened, names: Mapping[CellId, str], *, recovering: bool) -> list[_Lanes]:
+    """Add up waiting mail by cell, class, and whether a gate or a recovery holds it."""
+    lane, stream = t.lane.c, t.stream.c
+    free = _waiting(step, recovered=False)
+    busy = (union_all(free, _waiting(step, recovered=True)) if recovering else free).subquery()
     scopes = select(t.pause.c.scope_id).where(t.pause.c.ended_at.is_(None))
     paused = or_(*(scope.in_(scopes) for scope in (lane.stream_id, lane.tenant_id, lane.pool_id, lane.cell_id)))
-    held = case((or_(stream.provisioned_at.is_(None), paused), 1), else_=0).label("held")
+    held = case((or_(busy.c.recovered == 1, stream.provisioned_at.is_(None), paused), 1), else_=0).label("held")
     overdue = and_(~lane.ready, busy.c.due_at <= literal(step.now - STRANDED_AFTER, t.waiting.c.due_at.type))
     lanes = (
         select(
@@ -186,18 +213,20 @@ async def _workers(conn: AsyncConnection) -> list[WorkerFigures]:
     return [WorkerFigures(row.name, row.host, row.pid, row.seen_at) for row in await rows(conn, query)]
 
 
-async def _cells(conn: AsyncConnection, now: datetime, lanes: Sequence[_Lanes]) -> list[CellFigures]:
+async def _cells(
+    conn: AsyncConnection, now: datetime, cells: Sequence[DbRow], lanes: Sequence[_Lanes]
+) -> list[CellFigures]:
     claims = {row.cell_id: row for row in await rows(conn, _open_claims())}
     verdicts = {row.cell_id: row.number for row in await rows(conn, _due_verdicts())}
     lags = await _lags(conn, now)
     found: list[CellFigures] = []
-    for row in await rows(conn, select(t.cell).order_by(t.cell.c.id)):
+    for row in cells:
         open_claims = claims.get(row.id)
         found.append(
             CellFigures(
                 name=row.name,
                 rate_per_second=row.rate_per_second,
-                backoff=row.backoff,
+                backoff=won_back(row.backoff, max(0.0, (now - row.tokens_at).total_seconds())),
                 quota_24h=row.quota_24h,
                 sent_24h=row.sent_24h,
                 sending_enabled=row.sending_enabled,
