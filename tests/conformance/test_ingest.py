@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -116,9 +115,8 @@ async def test_an_event_acts_on_its_owner_only(ground: Ground) -> None:
     (one, ses_id) = done[0]
     before = await counts(ground)
     honest = worlds.report("Bounce", one, ses_id)
-    forged = replace(honest, tags={**honest.tags, "ses:configuration-set": (ses_name(other.marketing),)})
-    unknown = replace(
-        honest,
+    forged = honest._replace(tags={**honest.tags, "ses:configuration-set": (ses_name(other.marketing),)})
+    unknown = honest._replace(
         digest=b"x",
         ses_id="nobody",
         message_id=MessageId("msg_" + "1" * 32),
@@ -134,7 +132,7 @@ async def test_an_event_acts_on_its_owner_only(ground: Ground) -> None:
 async def test_an_event_without_our_tags_is_found_by_its_ses_id(ground: Ground) -> None:
     """Some events of SES carry few tags: the id that SES gave is enough."""
     ((one, ses_id), *_) = await mailed(ground, 1)
-    bare = replace(worlds.report("Delivery", one, ses_id), tags={}, message_id=None, attempt_id=None)
+    bare = worlds.report("Delivery", one, ses_id)._replace(tags={}, message_id=None, attempt_id=None)
     assert (await ingest(ground.store, ground.cell, [bare])).new == 1
 
 

@@ -33,8 +33,8 @@ async def state(ground: Ground, member: worlds.Member, one: Claim) -> str:
 
 async def states(ground: Ground) -> dict[str, int]:
     async with ground.store.reading() as step:
-        found = await step.conn.execute(text("SELECT state, count(*) FROM message GROUP BY state"))
-        return dict(found.tuples())
+        found = await step.conn.execute(text("SELECT state, count(*) AS number FROM message GROUP BY state"))
+        return {row.state: row.number for row in found}
 
 
 async def lost(ground: Ground, member: worlds.Member) -> Claim:

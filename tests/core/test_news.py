@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -66,7 +65,7 @@ class Kept:
         for fact in found.facts:
             old = self.rows[fact.number]
             assert not old.facts & fact.facts, "a fact is told once"
-            self.rows[fact.number] = replace(old, facts=old.facts | fact.facts)
+            self.rows[fact.number] = old._replace(facts=old.facts | fact.facts)
         self.bounced += [one.number for one in found.bounced]
         self.complained += [found.complained.number] if found.complained else []
         self.suppressed |= set(found.suppressed)

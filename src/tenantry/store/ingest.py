@@ -14,12 +14,11 @@ from tenantry.core.tenant import StreamClass
 from tenantry.ports import Owner, Suppression, Tally
 from tenantry.store import tables
 from tenantry.store.seam import Value, relation
-from tenantry.store.settle import SettleQueries
+from tenantry.store.settle import LOCKED, SettleQueries
 
 EventKey = tuple[MessageId, str]
 EVENT_COLUMNS = "message_id, digest, tenant_id, kind, at, seen_at, recipients, detail, raw"
 EVENTS_AT_EVERY = timedelta(seconds=1)
-LOCKED = {"postgresql": " FOR UPDATE OF r", "sqlite": ""}  # SQLite's writer is alone anyway
 
 
 class IngestQueries(SettleQueries):
@@ -120,7 +119,8 @@ class IngestQueries(SettleQueries):
             (owner.attempt_id, owner.message_id, ses_id) for owner, ses_id in handed if owner.attempt_id is not None
         )
         await self.run(
-            "UPDATE attempt SET finished_at = COALESCE(attempt.finished_at, :now), outcome = 'handed', ses_id = w.ses_id FROM {w}"
+            "UPDATE attempt SET finished_at = COALESCE(attempt.finished_at, :now), outcome = 'handed', ses_id = w.ses_id"
+            f" FROM {self.in_order('attempt', 'id')}"
             " WHERE attempt.id = w.id AND attempt.message_id = w.message_id"
             " AND (attempt.outcome IS NULL OR attempt.outcome = 'unknown')",
             relation("w(id uuid, message_id uuid, ses_id text)", attempts),
@@ -182,7 +182,8 @@ class IngestQueries(SettleQueries):
             total[0] += one.bounced
             total[1] += one.complained
         await self.run(
-            "UPDATE bucket SET bounced = bucket.bounced + w.bounced, complained = bucket.complained + w.complained FROM {w}"
+            "UPDATE bucket SET bounced = bucket.bounced + w.bounced, complained = bucket.complained + w.complained"
+            f" FROM {self.in_order('bucket', 'stream_id', 'cohort', 'number')}"
             " WHERE bucket.stream_id = w.stream_id AND bucket.cohort = w.cohort AND bucket.number = w.number",
             relation(
                 "w(stream_id uuid, cohort bigint, number bigint, bounced bigint, complained bigint)",

@@ -158,6 +158,18 @@ class Queries:
             bound.update(more)
         return await self.driver.fetch(sql.format_map(fragments) if "{" in sql else sql, bound)
 
+    def in_order(self, table: str, *keys: str) -> str:
+        """Return relation w as a FROM item that locks w's rows of this table one by one, in the order of the keys.
+
+        Settle and ingest write the same rows, and a plan takes them in any order: they would wait for one another. SQLite
+        has one writer.
+        """
+        if self.seam.name == "sqlite":
+            return "{w}"
+        same = " AND ".join(f"held.{key} = w.{key}" for key in keys)
+        order = ", ".join(f"held.{key}" for key in keys)
+        return f"(SELECT w.* FROM {{w}} JOIN {table} held ON {same} ORDER BY {order} FOR UPDATE OF held) w"
+
     async def insert(self, table: Table, columns: str, rows: Sequence[Sequence[Value]]) -> None:
         """Insert rows given in the order of the columns; none is fine."""
         if rows:

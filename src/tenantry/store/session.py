@@ -25,7 +25,7 @@ from tenantry.store.tables_run import worker
 
 LEAD_LOCKS = 8_320_259  # the class of the locks of what runs once in a cell
 SILENT_SECONDS = 15  # a worker that shows no life for so long is cut off, though its connection stands
-LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
 class Presence(Protocol):

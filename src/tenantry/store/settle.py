@@ -25,6 +25,7 @@ HOLD_SECONDS = {Hold.UNVERIFIED: 60.0, Hold.UNPROVISIONED: 5.0, Hold.PAUSED: 15.
 AIMD_CUT = 0.7
 AIMD_LEAST = 0.05
 SUPPRESSED = int(Fact.SUPPRESSED)
+LOCKED = {"postgresql": " FOR UPDATE OF r", "sqlite": ""}  # SQLite's writer is alone anyway
 EXPIRED = "it waited longer than mail of its class is kept"
 GONE = "the worker that held this claim is gone"
 
@@ -79,7 +80,8 @@ class SettleQueries(BreakerQueries):
     ) -> dict[AttemptId, Closed]:
         """Finish attempts that are still open (SES's answer may come late, too); return message, number, cell and cost."""
         found = await self.run(
-            "UPDATE attempt SET finished_at = :now, outcome = w.outcome, reason = w.reason, ses_id = w.ses_id FROM {w}"
+            "UPDATE attempt SET finished_at = :now, outcome = w.outcome, reason = w.reason, ses_id = w.ses_id"
+            f" FROM {self.in_order('attempt', 'id')}"
             " WHERE attempt.id = w.id AND (attempt.finished_at IS NULL OR (attempt.outcome = 'unknown' AND w.outcome = 'handed'))"
             " RETURNING attempt.id, attempt.message_id, attempt.number, attempt.cell_id, attempt.cost,"
             " (SELECT cell.breaker_failures FROM cell WHERE cell.id = attempt.cell_id)",
@@ -111,7 +113,8 @@ class SettleQueries(BreakerQueries):
         if not handed:
             return
         now_handed = await self.run(
-            "UPDATE message SET state = 'handed', ses_id = w.ses_id, settled_at = :now, reason = NULL FROM {w}"
+            "UPDATE message SET state = 'handed', ses_id = w.ses_id, settled_at = :now, reason = NULL"
+            f" FROM {self.in_order('message', 'id')}"
             " WHERE message.id = w.id AND message.state IN ('waiting', 'unknown') RETURNING message.id",
             relation("w(id uuid, ses_id text)", sorted(handed)),
             now=self.now,
@@ -121,7 +124,7 @@ class SettleQueries(BreakerQueries):
             return
         found = await self.run(
             "SELECT r.message_id, r.number, r.stream_id, r.address, r.facts FROM {w}"
-            " JOIN recipient r ON r.message_id = w.id ORDER BY r.message_id, r.number",
+            " JOIN recipient r ON r.message_id = w.id ORDER BY r.message_id, r.number" + LOCKED[self.seam.name],
             relation("w(id uuid)", messages),
         )
         mailed = [row for row in found if not row[4] & SUPPRESSED]
@@ -171,7 +174,8 @@ class SettleQueries(BreakerQueries):
         if not wanted:
             return {}
         found = await self.run(
-            "UPDATE stream SET handed = stream.handed + w.places FROM {w} WHERE stream.id = w.id"
+            "UPDATE stream SET handed = stream.handed + w.places"
+            f" FROM {self.in_order('stream', 'id')} WHERE stream.id = w.id"
             " RETURNING stream.id, stream.handed, stream.cohort",
             relation("w(id uuid, places bigint)", sorted(wanted.items())),
         )
