@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -138,9 +137,9 @@ async def test_events_are_counted_by_kind_and_by_how_late_they_are(
     await worlds.accepted(desk.store, await worlds.member(desk.store), 1)
     ((one, ses_id),) = await worlds.handed(desk.store, desk.cell)
     late = [
-        replace(worlds.report("Send", one, ses_id), at=clock.at - timedelta(seconds=seconds)) for seconds in (2, -2)
+        worlds.report("Send", one, ses_id)._replace(at=clock.at - timedelta(seconds=seconds)) for seconds in (2, -2)
     ]
-    odd = replace(late[0], kind="Teleport")
+    odd = late[0]._replace(kind="Teleport")
     meter.cell("main").ingested([*late, odd], Ingested(reports=3, new=1, foreign=1, verdicts=0), unreadable=2)
     seen = shown(registry)
     assert seen["tenantry_events_total", "main", "Send"] == 2

@@ -97,6 +97,19 @@ def _shown(one: WaitingFigures) -> tuple[str, StreamClass, bool, int]:
     return one.cell, one.stream_class, one.held, one.messages
 
 
+async def test_what_recovery_holds_is_held_mail(ground: Ground) -> None:
+    """Mail that a restored database may have sent waits for a decision, not for a turn; new mail is free to go."""
+    member = await worlds.member(ground.store)
+    await worlds.accepted(ground.store, member, 2)
+    async with ground.store.step(lock=ground.cell) as step:
+        assert await step.begin_recovery() == 2
+    ground.advance(5)
+    await worlds.accepted(ground.store, member, 3)
+    seen = await figures(ground)
+    assert sorted(_shown(one) for one in seen.waiting) == [("main", MAIL, False, 3), ("main", MAIL, True, 2)]
+    assert (seen.cells[0].stranded_lanes, seen.cells[0].recovering_since is not None) == (0, True)
+
+
 async def test_what_is_tried_again_and_again_stays_old(ground: Ground) -> None:
     """A message that SES throttles is as old as its acceptance, however often its turn is put off."""
     member = await worlds.member(ground.store)

@@ -167,7 +167,7 @@ def test_mail_outlives_a_kill(tmp_path: Path, slow_ses: str) -> None:
     before = _handed_to(slow_ses)
     assert sum(before.values()) < WAITING, "it was killed too late to prove anything"
     with up(tmp_path / "data", **settings) as running:
-        until(lambda: "claims of an earlier process are unknown now" in running.log.read_text())
+        until(lambda: "what a dead worker left open is unknown now" in running.log.read_text())
         seen = until(lambda: _settled(ids, tmp_path / "data"))
         assert seen == {"delivered": WAITING}
     assert _handed_to(slow_ses) == Counter(ids)

@@ -24,11 +24,12 @@ from tenantry.flow.guard import DRAIN_SECONDS
 UNREADY_SECONDS = 2.0
 MICROS = 1_000_000
 NOWHERE = """
-SELECT m.id, m.state, COUNT(DISTINCT w.message_id), COUNT(DISTINCT a.id) FROM message m
+SELECT m.id, m.state, COUNT(DISTINCT w.message_id) AS waits, COUNT(DISTINCT a.id) AS claims FROM message m
 LEFT JOIN waiting w ON w.message_id = m.id LEFT JOIN attempt a ON a.message_id = m.id AND a.finished_at IS NULL
 GROUP BY m.id, m.state
-HAVING COUNT(DISTINCT w.message_id) + COUNT(DISTINCT a.id) != (m.state = 'waiting')
-"""
+HAVING CASE WHEN m.state = 'waiting' THEN waits + claims != 1
+ELSE waits > 0 OR (claims > 0 AND NOT m.possible_duplicate) END
+"""  # the event of a first attempt may come while the one marked second is under way
 UNREADY = """
 SELECT l.stream_id FROM lane l JOIN stream s ON s.id = l.stream_id WHERE NOT l.ready
 AND s.provisioned_at IS NOT NULL AND s.send_limit IS NULL

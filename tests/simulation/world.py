@@ -11,7 +11,7 @@ import contextvars
 import hashlib
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,7 +60,7 @@ def settings(folder: Path) -> Settings:
         guard_poll_seconds=2.0,
         ramp_poll_seconds=3.0,
         ramp_stage_seconds=3.0,
-        provision_poll_seconds=4.0,
+        provision_poll_seconds=5.0,
         identity_poll_seconds=3.0,
         account_poll_seconds=15.0,
         backoff_seconds=0.5,
@@ -211,6 +211,7 @@ class Process:
         self.number = number
         self.alive = True
         self.up = False
+        self.leaving = False
         self.batcher: Batcher | None = None
         self.worker: Worker | None = None
         self.store: SimulatedStore | None = None
@@ -283,6 +284,7 @@ class Process:
         worker, main = self.worker, self._main
         if worker is None or main is None:
             return
+        self.leaving = True
 
         async def stop() -> None:
             main.remove_done_callback(self._ended)
@@ -346,6 +348,10 @@ class SimulatedStore:
             if fails:
                 self._world.judge.disturbed()
                 raise StoreBusy("simulated")
+
+    def accepting(self) -> AbstractAsyncContextManager[Step]:
+        """See ports.Store."""
+        return self.step()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Step]:

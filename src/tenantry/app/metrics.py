@@ -111,7 +111,10 @@ class Meter(DoorObserver):
             "tenantry_repeated_submissions_total", "Submissions answered as an earlier, equal one.", registry=registry
         )
         refused = Counter(
-            "tenantry_refused_submissions_total", "Calls that a door refused, by code.", ["code"], registry=registry
+            "tenantry_refused_submissions_total",
+            "Submissions refused, and calls that broke, by code.",
+            ["code"],
+            registry=registry,
         )
         self._refused = {code: refused.labels(code.value) for code in RefusalCode}
         self._accept_seconds = Spreads(

@@ -36,6 +36,7 @@ BEAT_SECONDS = 1.0  # between signs of life, and between asks for the lead of a 
 IN_DOUBT_SECONDS, NO_DOUBT_SECONDS = 5.0, 3_600.0  # between readings of an account that is stopped, or not
 DOUBT_REST = 4.0  # between readings while answers say that it is: they may mean a configuration set
 PROVISION_REST = 10.0  # a pass compares everything: it may take a tenth of the time at most
+PROVISION_REST_MOST = 10.0  # seconds: a pass may also have waited, for SES or its turn, and a pause waits for its fence
 
 
 @dataclass(slots=True)
@@ -194,7 +195,8 @@ class Worker:
             self._log.warning("SES refused a change", name=refused.change.resource.name, words=refused.words)
         if done.changes_made or done.busy:
             self._log.info("provisioned", changes=done.changes_made, remaining=done.remaining, busy=done.busy)
-        await self.bells.changed.wait(max(self._settings.provision_poll_seconds, PROVISION_REST * spent))
+        rest = max(self._settings.provision_poll_seconds, min(PROVISION_REST * spent, PROVISION_REST_MOST))
+        await self.bells.changed.wait(rest)
 
     async def account_round(self) -> None:
         """Read the account's rate, quota and status from SES."""

@@ -88,7 +88,7 @@ MEANINGS: dict[Check, tuple[str, str]] = {
     Check.SCHEMA_BEHIND: ("This program reads and writes what is not there yet.", "Run `tenantry migrate`."),
     Check.RECOVERING: (
         "The database came back from a copy: what could already have gone is held, so that nothing is sent twice.",
-        "See `tenantry recover`; events release what they prove, you decide about the rest.",
+        "See `tenantry recover list`; events settle what they prove, you release or discard the rest.",
     ),
     Check.BREAKER_OPEN: (
         "Calls to SES ended without an answer again and again; one a second tries whether it is over.",

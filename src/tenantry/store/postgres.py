@@ -11,6 +11,7 @@ from typing import TypeVar
 import asyncpg
 from sqlalchemy import Table, event
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tenantry.core.ids import CellId, Id
@@ -36,11 +37,19 @@ LOCKED_TIME = (  # told of what the lock lets through, in the same round trip
 
 
 def ids_as_digits(engine: AsyncEngine) -> None:
-    """Let uuids travel as hex digits on every connection: building a UUID for each id cost a sixth of a message."""
+    """Let uuids travel as hex digits on every connection: building a UUID for each id cost a sixth of a message.
+
+    Also keep lost connections out of use: statements go to the driver itself, so that SQLAlchemy does not see its errors.
+    """
 
     @event.listens_for(engine.sync_engine, "connect")
     def set_up(connection: AsyncAdapt_asyncpg_connection, _record: object) -> None:
         connection.run_async(_ids_as_digits)
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def check(connection: AsyncAdapt_asyncpg_connection, _record: object, _proxy: object) -> None:
+        if connection.driver_connection.is_closed():
+            raise DisconnectionError("a lost connection: the pool makes another in its place")
 
 
 async def _ids_as_digits(connection: asyncpg.Connection) -> None:
