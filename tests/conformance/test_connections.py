@@ -14,6 +14,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
+from tenantry.app.batch import Batcher
+from tenantry.core.message import Accepted
 from tenantry.flow.dispatch import claim
 from tenantry.ports import StoreBusy
 from tenantry.store.engine import Limits, Opening, open_store
@@ -156,6 +158,22 @@ async def test_a_locked_table_keeps_nobody_for_long(postgres: Ground) -> None:
     finally:
         await owner.close()
     await worlds.accepted(postgres.store, member)
+
+
+async def test_a_queue_before_a_locked_table_is_answered_in_time(postgres: Ground) -> None:
+    """However many wait for a commit, each is told in time; nobody waits for all who came before."""
+    member = await worlds.member(postgres.store)
+    batcher = Batcher(postgres.store, 16, 2, lambda: None)
+    owner = await connect(postgres.owner_url)
+    try:
+        await owner.execute("BEGIN; LOCK TABLE message")
+        with within():
+            callers = [batcher.accept(worlds.submission(member)) for _ in range(16 * 20)]
+            answers = await asyncio.gather(*callers, return_exceptions=True)
+        assert all(isinstance(answer, StoreBusy) for answer in answers)
+    finally:
+        await owner.close()
+    assert isinstance(await batcher.accept(worlds.submission(member)), Accepted)
 
 
 async def test_a_process_that_stops_inside_a_turn_loses_its_lock(postgres: Ground) -> None:
