@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from tenantry.app.clock import loop_seconds
 from tenantry.app.observer import UNSEEN_DOOR, DoorObserver
 from tenantry.core.message import Submission
 from tenantry.flow.accept import Answer, accept
@@ -41,9 +42,8 @@ class Batcher:
 
     async def accept(self, submission: Submission) -> Answer:
         """Return the answer after the commit; raises StoreBusy when the store cannot commit now, or not soon enough."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Answer] = loop.create_future()
-        self._waiting.append((submission, answer, self._observer.instant(), loop.time() + WAIT_SECONDS))
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((submission, answer, self._observer.instant(), loop_seconds() + WAIT_SECONDS))
         if self._workers < self._parallel:
             self._workers += 1
             worker = asyncio.create_task(self._work())
@@ -63,7 +63,7 @@ class Batcher:
 
     def _turn_away(self) -> None:
         """Tell those who waited too long to try again: a queue that grows must not become a hang."""
-        now = asyncio.get_running_loop().time()
+        now = loop_seconds()
         while self._waiting and self._waiting[0][3] < now:
             _, waiter, _, _ = self._waiting.popleft()
             if not waiter.done():

@@ -7,6 +7,11 @@ import time
 from datetime import UTC, datetime
 
 
+def loop_seconds() -> float:
+    """Return the running loop's own time, by which its timers go; seconds from any beginning."""
+    return asyncio.get_running_loop().time()
+
+
 class SystemClock:
     """The wall clock and the monotonic clock of this machine."""
 
