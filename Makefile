@@ -6,13 +6,14 @@ STAMP := .venv/.setup-stamp
 # The checks run side by side; where make can, each one's output is kept together.
 ABREAST := $(MAKE) --no-print-directory --keep-going --jobs=4 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help setup check lint format types contracts house test sim demo bench lock
+.PHONY: help setup check lint format types contracts house test sim chaos demo bench lock
 
 help:
 	@echo "make setup   put everything into .venv; ends with $(BIN)/tenantry"
 	@echo "make check   ruff, mypy, import contracts and house tests, in under a minute"
 	@echo "make test    check, then every test"
 	@echo "make sim     the seeded simulation: SEEDS=2000 of them (FIRST=0), with a table"
+	@echo "make chaos   kills under load: KILLS=300 MESSAGES=150000 SEED=1, with a table"
 	@echo "make demo    the main job on one machine, live"
 	@echo "make bench   the performance table"
 	@echo "make format  let ruff rewrite the layout of the source"
@@ -64,6 +65,12 @@ SEEDS ?= 2000
 FIRST ?= 0
 sim: setup
 	@$(BIN)/python -m tests.simulation.play --seeds $(SEEDS) --first $(FIRST)
+
+KILLS ?= 300
+MESSAGES ?= 150000
+SEED ?= 1
+chaos: setup
+	@$(BIN)/python -m tests.chaos --kills $(KILLS) --messages $(MESSAGES) --seed $(SEED)
 
 demo: setup
 	@if test -t 1; then $(BIN)/tenantry demo; else $(BIN)/tenantry demo --exit; fi

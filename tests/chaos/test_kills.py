@@ -1,0 +1,42 @@
+"""Processes are killed under load over both doors, events and guard on; SES's ledger and the clients' logs are the judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.ground import folder_for_all, local_ses, several, single
+from tests.chaos.play import Play, play
+
+RATE = 2_000.0
+
+
+@pytest.mark.timeout(400)
+def test_twenty_kills_over_ten_thousand_messages_lose_and_double_nothing() -> None:
+    """One process on SQLite: what was acknowledged is at SES once or held for a reason, and every unknown is settled."""
+    with (
+        folder_for_all() as folder,
+        local_ses(Path(folder), 3, RATE) as ses_url,
+        single(Path(folder), ses_url) as fleet,
+    ):
+        outcome = play(fleet, ses_url, Path(folder), Play(3, 10_000, {"kill": 20}, patience=120.0))
+    assert outcome.objections == {}
+    assert sum(outcome.trouble.done.values()) == 20
+    assert outcome.judgement.delivered > 5_000
+    assert max(outcome.trouble.ready) < 10, "ready again within ten seconds"
+
+
+@pytest.mark.timeout(400)
+def test_two_gateways_and_two_workers_survive_kills_cuts_and_a_restart_of_their_database() -> None:
+    """Several processes on PostgreSQL: each loses its process or connection in turn, the others go on, nothing is doubled."""
+    faults = {"kill": 6, "cut": 2, "restart of PostgreSQL": 1}
+    with (
+        folder_for_all() as folder,
+        local_ses(Path(folder), 4, RATE) as ses_url,
+        several(Path(folder), ses_url, 2, 2) as fleet,
+    ):
+        outcome = play(fleet, ses_url, Path(folder), Play(4, 3_000, faults, patience=120.0))
+    assert outcome.objections == {}
+    assert sum(outcome.trouble.done.values()) == 9
+    assert outcome.judgement.delivered > 2_000

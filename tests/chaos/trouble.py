@@ -1,0 +1,198 @@
+"""Owns the trouble of a run: which fault comes when, drawn from the seed, and how each is done; judges nothing.
+
+A fault's moment is a share of the work done, so that each falls under load; within it the instant is chance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from time import monotonic, time
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import asyncpg
+
+from tests.chaos.ground import Fleet, Process
+
+KILLS = ("kill", "kill", "kill", "kill", "kill", "kill while starting")
+JITTER_SECONDS = 0.3
+STARTING_SECONDS = 1.5
+FENCE_SECONDS = 45.0
+EXHAUSTED_CALLS = 6
+CUT = (
+    "SELECT pid FROM pg_stat_activity WHERE datname = 'chaos' AND usename = 'chaos' AND backend_type = 'client backend'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault: the share of the work at which it comes, and the chance that decides the rest."""
+
+    at: float
+    kind: str
+    chance: int
+
+
+def plan(seed: int, wanted: dict[str, int], until: float = 0.8) -> list[Fault]:
+    """Draw faults of these kinds and numbers, over the first part of the work; `kill` is sometimes in the start."""
+    random = Random(f"faults {seed}")
+    kinds = [kind for kind, count in wanted.items() for _ in range(count)]
+    return sorted(
+        (Fault(random.uniform(0.02, until), random.choice(KILLS) if kind == "kill" else kind, random.getrandbits(32))
+         for kind in kinds),
+        key=lambda fault: fault.at,
+    )  # fmt: skip
+
+
+@dataclass
+class Trouble:
+    """Does the faults, and keeps what was seen."""
+
+    fleet: Fleet
+    freeze_seconds: float
+    done: Counter[str] = field(default_factory=Counter)
+    ready: list[float] = field(default_factory=list)  # seconds of each start
+    exhausted: list[tuple[int, float]] = field(default_factory=list)  # status and seconds of each answer
+    acknowledged: list[float] = field(default_factory=list)  # seconds from a pause's request to its answer
+    fenced: list[float] = field(default_factory=list)
+    frozen: set[str] = field(default_factory=set)
+    _beside: list[threading.Thread] = field(default_factory=list)
+    _failed: list[BaseException] = field(default_factory=list)
+
+    def do(self, fault: Fault) -> None:
+        """Do one fault."""
+        random = Random(fault.chance)
+        threading.Event().wait(random.uniform(0, JITTER_SECONDS))
+        kinds: dict[str, Callable[[Random], None]] = {
+            "kill": self._kill,
+            "kill while starting": self._kill_while_starting,
+            "cut": self._cut,
+            "restart of PostgreSQL": self._restart,
+            "no connection left": self._exhaust,
+            "freeze and pause": self._freeze,
+        }
+        kinds[fault.kind](random)
+        self.done[fault.kind] += 1
+
+    def end(self) -> None:
+        """Wait for what is done beside; raises what went wrong there."""
+        for thread in self._beside:
+            thread.join()
+        for error in self._failed:
+            raise error
+
+    def _one(self, random: Random) -> Process:
+        return random.choice([one for one in self.fleet.processes if one.name not in self.frozen])
+
+    def _kill(self, random: Random) -> None:
+        one = self._one(random)
+        one.end(signal.SIGKILL)
+        self.ready.append(one.start())
+
+    def _kill_while_starting(self, random: Random) -> None:
+        one = self._one(random)
+        one.end(signal.SIGKILL)
+        one.begin()
+        threading.Event().wait(random.uniform(0, STARTING_SECONDS))
+        one.end(signal.SIGKILL)
+        self.ready.append(one.start())
+
+    def _cut(self, random: Random) -> None:
+        """End a third of the connections to the database, as a firewall would."""
+        asyncio.run(_terminate(self._admin, random, 0.33))
+
+    def _restart(self, _: Random) -> None:
+        assert self.fleet.cluster is not None
+        self.fleet.cluster.restart()
+
+    def _exhaust(self, random: Random) -> None:
+        """Take every connection away and let nobody get a new one; ask the doors meanwhile."""
+        assert self.fleet.cluster is not None
+        self.fleet.cluster.run("ALTER ROLE chaos CONNECTION LIMIT 0")
+        try:
+            asyncio.run(_terminate(self._admin, random, 1.0))
+            for number in range(EXHAUSTED_CALLS):
+                self.exhausted.append(self._asked(self.fleet.gateways[number % len(self.fleet.gateways)].url))
+        finally:
+            self.fleet.cluster.run("ALTER ROLE chaos CONNECTION LIMIT -1")
+
+    def _asked(self, url: str) -> tuple[int, float]:
+        """Send a mail with the operator's key, which is refused where there is a database, and 503 where there is none."""
+        began = monotonic()
+        headers = {"authorization": f"Bearer {self.fleet.key}", "content-type": "application/json"}
+        try:
+            with urlopen(Request(f"{url}/v1/tenants", None, headers), timeout=30) as answer:
+                return answer.status, monotonic() - began
+        except HTTPError as error:
+            error.read()
+            return error.code, monotonic() - began
+        except (URLError, OSError) as error:
+            raise AssertionError(f"a gateway without connections to its database: {error!r}") from error
+
+    @property
+    def _admin(self) -> str:
+        assert self.fleet.cluster is not None
+        return self.fleet.cluster.admin_url
+
+    def _freeze(self, random: Random) -> None:
+        """Stop a worker where it stands, pause a stream meanwhile, and let it go on when all is over; beside the rest."""
+        worker = random.choice([one for one in self.fleet.workers if one.name not in self.frozen])
+        streams = [one["id"] for one in self.fleet.call("GET", "/v1/streams?tenant=brio")["items"]]
+        thread = threading.Thread(target=self._frozen, args=(worker, random.choice(streams)))
+        self.frozen.add(worker.name)
+        worker.tell(signal.SIGSTOP)
+        self._beside.append(thread)
+        thread.start()
+
+    def _frozen(self, worker: Process, stream: str) -> None:
+        began = monotonic()
+        thaw = threading.Timer(self.freeze_seconds, worker.tell, [signal.SIGCONT])
+        thaw.start()
+        try:
+            pause = self._until_done("POST", "/v1/pauses", {"scope": stream, "reason": "chaos"})
+            self.acknowledged.append(monotonic() - began)
+            while not self._until_done("GET", f"/v1/pauses/{pause['id']}")["fenced_at"]:
+                assert monotonic() - began < FENCE_SECONDS, f"{pause['id']} is not fenced"
+                threading.Event().wait(0.2)
+            self.fenced.append(monotonic() - began)
+            thaw.join()
+            threading.Event().wait(1.0)  # it would send now, if it did
+            self._until_done("POST", f"/v1/pauses/{pause['id']}/end", {"reason": "chaos is over"})
+        except BaseException as error:
+            self._failed.append(error)
+        finally:
+            thaw.join()
+            self.frozen.discard(worker.name)
+
+    def _until_done(self, method: str, path: str, body: dict[str, object] | None = None) -> dict:
+        """Ask one gateway after the other: any may be killed just now."""
+        last, number = time() + 60, 0
+        while True:
+            gateway = self.fleet.gateways[number % len(self.fleet.gateways)]
+            data = None if body is None else json.dumps(body).encode()
+            headers = {"authorization": f"Bearer {self.fleet.key}", "content-type": "application/json"}
+            try:
+                with urlopen(Request(gateway.url + path, data, headers, method=method), timeout=30) as answer:
+                    return json.loads(answer.read() or b"{}")
+            except (HTTPError, OSError) as error:
+                if isinstance(error, HTTPError) and error.code < 500:
+                    raise AssertionError(f"{method} {path}: {error.code} {error.read()!r}") from error
+                if time() >= last:
+                    raise AssertionError(f"{method} {path}: {error!r}") from error
+            number += 1
+            threading.Event().wait(0.2)
+
+
+async def _terminate(url: str, random: Random, share: float) -> None:
+    connection = await asyncpg.connect(url)
+    for row in await connection.fetch(CUT):
+        if random.random() < share:
+            await connection.execute("SELECT pg_terminate_backend($1)", row["pid"])
+    await connection.close()
