@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -60,10 +60,10 @@ def play(fleet: Fleet, ses_url: str, folder: Path, given: Play) -> Outcome:
     keys = move_in(fleet)
     began = monotonic()
     with _clients(fleet, keys, log, given) as (clients, sent):
-        progress = _Progress(log, ledger, given.messages)
-        for fault in plan(given.seed, given.faults):
-            progress.wait_for(fault.at)
-            trouble.do(fault)
+        with closing(_Progress(log, ledger, given.messages)) as progress:
+            for fault in plan(given.seed, given.faults):
+                progress.wait_for(fault.at)
+                trouble.do(fault)
         trouble.end()
         while not sent.wait(1.0):
             assert clients.poll() is None, "the clients ended too early"
@@ -158,6 +158,10 @@ class _Progress:
         self._log = log.open(encoding="utf-8")
         self._ledger, self._whole = ledger, 2 * messages
         self._acked = 0
+
+    def close(self) -> None:
+        """Give the log back."""
+        self._log.close()
 
     def wait_for(self, share: float, stuck_seconds: float = 60.0) -> None:
         """Return once this share is done; fails where nothing moves any more."""
