@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import contextlib
 import copy
 import logging
@@ -91,6 +92,7 @@ def memory() -> str | None:
 def ground(provisioned: bool) -> Ground:
     """Make, once a process, what runs start from: tenants with their walls in SES, or with none yet."""
     folder = Path(tempfile.mkdtemp(prefix="tenantry-ground-", dir=memory()))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     migrate(f"sqlite:///{folder / 'tenantry.db'}")
     world = World(f"ground {provisioned}", folder, Account(OPTIONS, BEGINNING))
     keys: dict[str, KeyId] = {}
