@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tenantry.ports import StoreBusy
+from tenantry.ports import StoreBusy, StoreInDoubt
 from tenantry.store.store import Step
 from tests.conformance.conftest import Ground
 
@@ -20,6 +20,13 @@ async def cut(step: Step, which: str) -> None:
     )
 
 
+async def lose_before_the_commit(ground: Ground) -> None:
+    async with ground.store.step() as step:
+        async with ground.store.step() as other:
+            await cut(other, f"= {(await step.run('SELECT pg_backend_pid()'))[0][0]}")
+        await asyncio.sleep(0.1)  # the end of a connection is heard of on the loop
+
+
 async def test_a_lost_connection_is_busy_and_the_next_step_has_another(ground: Ground) -> None:
     """A kept connection that was cut off in a step, or while it lay idle, is given up."""
     if ground.store.alone:
@@ -27,6 +34,8 @@ async def test_a_lost_connection_is_busy_and_the_next_step_has_another(ground: G
     with pytest.raises(StoreBusy):
         async with ground.store.step() as step:
             await cut(step, "= pg_backend_pid()")
+    with pytest.raises(StoreInDoubt):  # the server may have done it: nobody may say that nothing happened
+        await lose_before_the_commit(ground)
     gathered = asyncio.Barrier(3)
 
     async def hold() -> None:

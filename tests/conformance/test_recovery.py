@@ -174,4 +174,10 @@ async def test_a_file_that_was_copied_back_is_noticed(tmp_path: Path) -> None:
     store = await open_store(Opening(f"sqlite:///{path}", vault, clock.wall))
     assert await notice(store, cell)
     assert not (await claim(store, cell, 100)).claims
+    clock.advance(1)
+    await worlds.accepted(store, member)
+    await store.close()
+    store = await open_store(Opening(f"sqlite:///{path}", vault, clock.wall))
+    assert await notice(store, cell) is None, "a restart is no other restore"
+    assert len((await claim(store, cell, 100)).claims) == 1, "what came after it flows"
     await store.close()

@@ -113,6 +113,18 @@ async def test_an_unknown_goes_again_once_the_silence_is_proven(ground: Ground) 
     assert await state(ground, member, one) == "handed"
 
 
+async def test_a_busy_stream_is_proven_by_the_mail_that_had_time_to_report(ground: Ground) -> None:
+    """Hundreds were handed over a moment ago and have no event yet: they prove nothing, and hide nothing."""
+    member = await worlds.member(ground.store)
+    one = await lost(ground, member)
+    await proof(ground, member)
+    ground.advance(16 * 60)
+    await worlds.accepted(ground.store, member, 250)
+    await worlds.handed(ground.store, ground.cell)
+    assert (await sweep(ground.store, ground.cell)).resent == 1
+    assert [again.message_id for again in await claims(ground)] == [one.message_id]
+
+
 async def test_without_proof_of_a_healthy_feed_an_unknown_is_held(ground: Ground) -> None:
     """Silence of a feed that is silent for everybody proves nothing; nor does another stream's event."""
     member = await worlds.member(ground.store)

@@ -26,7 +26,13 @@ def test_another_system_timeline_or_database_is_a_copy() -> None:
 
 def test_a_file_that_does_not_know_its_last_claim_is_older() -> None:
     """A mark that lags behind (a power cut took it) says nothing; one that is ahead says that the file went back."""
-    assert went_back(Marks("file", "file", FIRST, SECOND)) is None
-    assert went_back(Marks("file", "file", SECOND, SECOND)) is None
-    assert "older copy" in (went_back(Marks("file", "file", SECOND, FIRST)) or "")
-    assert "older copy" in (went_back(Marks("file", "file", SECOND, None)) or "")
+    assert went_back(Marks(last_claim=FIRST, newest=SECOND)) is None
+    assert went_back(Marks(last_claim=SECOND, newest=SECOND)) is None
+    assert "older copy" in (went_back(Marks(last_claim=SECOND, newest=FIRST)) or "")
+    assert "older copy" in (went_back(Marks(last_claim=SECOND, newest=None)) or "")
+
+
+def test_one_restore_is_noticed_once() -> None:
+    """A start after it finds the same mark ahead; a mark further on is another restore."""
+    assert went_back(Marks(last_claim=FIRST, newest=None, noticed=FIRST)) is None
+    assert "older copy" in (went_back(Marks(last_claim=SECOND, newest=None, noticed=FIRST)) or "")

@@ -13,7 +13,6 @@ from tenantry.flow.accept import Answer, accept
 from tenantry.ports import Store, StoreBusy
 
 ALONE_BYTES = 256_000  # larger content commits alone, so that nobody waits for its bytes
-
 WAIT_SECONDS = 1.5  # until its commit begins: with the store's own limits under the five in which a door answers
 
 Waiter = tuple[Submission, "asyncio.Future[Answer]", float, float]

@@ -42,7 +42,7 @@ async def _work(settings: Settings, on_ready: Callable[[str], None]) -> None:
         cell = await ensure_cell(store, settings.cell_name, settings.region)
         with contextlib.suppress(
             StoreBusy
-        ):  # somebody reads for long: the loop tries again, and mail has a place meanwhile
+        ):  # somebody reads for long: the loop tries again, mail has a place meanwhile
             await ensure_partitions(store)
         cloud = open_cloud(settings, store, clock, settings.aws_endpoint_url)
         stack.push_async_callback(cloud.close)

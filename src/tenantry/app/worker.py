@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from tenantry.flow.guard import Ramp, act, climb, drain_all
 from tenantry.flow.provision import Course, Pace, Provisioning, reconcile
 from tenantry.flow.recover import notice
 from tenantry.flow.sweep import bury, sweep
-from tenantry.ports import Clock, StoreBusy
+from tenantry.ports import Clock, ControlBusy, StoreBusy
 from tenantry.settings import Settings
 from tenantry.store.bootstrap import ensure_partitions
 from tenantry.store.retention import Retention, Terms
@@ -82,7 +83,7 @@ class Worker:
         self._retention = Retention(store, Terms(*days))
         self._forgotten: Counter[str] = Counter()
         self._presence: Presence | None = None
-        self._sends = True  # the account, as it was last read
+        self._sends: bool | None = None  # the account, as it was last read; None: not yet
         self._log = structlog.get_logger(cell=cell)
 
     async def run(self) -> None:
@@ -91,7 +92,8 @@ class Worker:
         gone = await abandon(self._store, self._cell) if self._store.alone else len(await bury(self._store))
         if gone:
             self._log.warning("what a dead worker left open is unknown now", left=gone)
-        await self.account_round()
+        with contextlib.suppress(ControlBusy):  # workers that start together: whoever is refused asks again in seconds
+            await self.account_round()
         backoff = Backoff(self._clock, self._settings.backoff_seconds)
         async with asyncio.TaskGroup() as group:
             for name, one_round in self._rounds().items():
@@ -204,7 +206,7 @@ class Worker:
         async with self._store.step(lock=self._cell) as step:
             await step.set_account(self._cell, reading)
         sends = account_sends(reading.sending_enabled, reading.enforcement)
-        if sends is not self._sends:
+        if sends is not self._sends and not (sends and self._sends is None):
             self._log.warning(
                 "the account sends again" if sends else "SES has stopped the account", status=reading.enforcement
             )

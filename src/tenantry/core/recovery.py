@@ -17,13 +17,14 @@ class Marks:
 
     stamped: the identity that the database says it has, "" for a new one. found: the one that it has: on PostgreSQL
     system identifier, timeline and database. last_claim: the last claim by the mark beside an SQLite file; newest: the last one
-    in it.
+    in it. noticed: the mark that a former look found ahead, so that one restore is noticed once.
     """
 
     stamped: str = ""
     found: str = ""
     last_claim: AttemptId | None = None
     newest: AttemptId | None = None
+    noticed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ def went_back(marks: Marks) -> str | None:
     """Say why this database may be an earlier copy, or None when nothing says so."""
     if marks.stamped and marks.stamped != marks.found:
         return f"the database was {marks.stamped} and is {marks.found} now: restored, copied or failed over"
-    if marks.last_claim is not None and (marks.newest is None or marks.newest < marks.last_claim):
+    ahead = marks.last_claim is not None and (marks.newest is None or marks.newest < marks.last_claim)
+    if ahead and marks.last_claim != marks.noticed:
         return f"the file does not know claim {marks.last_claim}, which was made on it: it is an older copy"
     return None

@@ -18,6 +18,7 @@ from tenantry.edge.ses import PREFIX as SES
 from tenantry.edge.ses import REQUEST_ID as SES_REQUEST_ID
 from tenantry.edge.ses import SesDoor
 from tenantry.edge.watch import WatchDoor
+from tenantry.flow.accept import busy
 from tenantry.ports import StoreBusy
 
 
@@ -57,8 +58,8 @@ class Dispatcher:
             reply = await self._ses.reply(scope, receive)
         except ClientGoneError:
             return
-        except StoreBusy:
-            reply = errors.ses_answer(errors.BUSY)
+        except StoreBusy as error:
+            reply = errors.ses_answer(busy(error))
         except Exception as error:
             self._doors.report_bug(request_id, error)
             reply = errors.ses_answer(errors.INTERNAL)
@@ -79,8 +80,8 @@ class Dispatcher:
             await door(scope, receive, watched)
         except ClientGoneError:
             return
-        except StoreBusy:
-            refusal = errors.BUSY
+        except StoreBusy as error:
+            refusal = busy(error)
         except Exception as error:
             self._doors.report_bug(scope["tenantry.request_id"], error)
             refusal = errors.INTERNAL

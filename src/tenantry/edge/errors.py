@@ -67,7 +67,6 @@ INTERNAL = Refusal(
     RefusalCode.INTERNAL,
     "Something broke on our side. Whether the call had an effect is not known: look before a retry.",
 )
-BUSY = Refusal(RefusalCode.BUSY, "The store cannot commit now and nothing was done: try again in a second.")
 UNKEEPABLE = Refusal(
     RefusalCode.INVALID_FIELD, "The store cannot hold a value of this request: remove unusual characters.", "body"
 )

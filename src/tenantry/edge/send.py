@@ -18,6 +18,7 @@ from tenantry.edge.auth import Keyring, barred_from_sending
 from tenantry.edge.doors import OFF_LOOP_BYTES, Doors
 from tenantry.edge.errors import Answer, rest_answer
 from tenantry.edge.rest_message import decode
+from tenantry.flow.accept import busy
 from tenantry.ports import StoreBusy, StoreRejected
 
 PATH = "/v1/messages"
@@ -65,8 +66,8 @@ class SendDoor:
             return decoded
         try:
             return await self._doors.accept(decoded)
-        except StoreBusy:
-            return errors.BUSY
+        except StoreBusy as error:
+            return busy(error)
         except StoreRejected:
             return errors.UNKEEPABLE
 

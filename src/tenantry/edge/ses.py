@@ -21,6 +21,7 @@ from tenantry.edge.auth import REVOKED, Keyring, barred_from_sending
 from tenantry.edge.doors import OFF_LOOP_BYTES, Doors
 from tenantry.edge.errors import Answer
 from tenantry.edge.ses_message import QUICK, Call, Decoded, SendEmail, decode, invocation_id
+from tenantry.flow.accept import busy
 from tenantry.ports import StoreBusy, StoreRejected
 from tenantry.wire.aws import Service, WireError
 from tenantry.wire.sigv4 import Problem, SignedRequest, Terms, claimed_key, verified
@@ -93,8 +94,8 @@ class SesDoor:
             return errors.ses_answer(refusal)
         try:
             outcome = await self._doors.accept(decoded.submission)
-        except StoreBusy:
-            outcome = errors.BUSY
+        except StoreBusy as error:
+            outcome = busy(error)
         except StoreRejected:
             outcome = errors.UNKEEPABLE
         if isinstance(outcome, Accepted):

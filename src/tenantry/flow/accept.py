@@ -11,7 +11,7 @@ from tenantry.core.admission import Stamp, Suppressed, admit, bare_address, stre
 from tenantry.core.ids import KeyId, MessageId, StreamId, TenantId
 from tenantry.core.message import Accepted, Message, Refusal, RefusalCode, Submission
 from tenantry.core.tenant import Sender, Stream
-from tenantry.ports import AcceptStep, Remembered, Store, StoreBusy, StoreConflict, StoreRejected
+from tenantry.ports import AcceptStep, Remembered, Store, StoreBusy, StoreConflict, StoreInDoubt, StoreRejected
 
 Answer = Accepted | Refusal
 Names = dict[tuple[TenantId, str], Remembered]
@@ -21,6 +21,16 @@ UNSTORABLE = Refusal(
     RefusalCode.INVALID_FIELD, "The message holds a value that cannot be stored, such as a NUL character."
 )
 BUSY = Refusal(RefusalCode.BUSY, "The store cannot commit now and nothing was done: try again in a second.")
+IN_DOUBT = Refusal(
+    RefusalCode.BUSY,
+    "The store was lost while it committed, so whether this was done is not known: repeat it with the same Idempotency-Key"
+    " (an AWS SDK does so by itself), or look first.",
+)
+
+
+def busy(error: StoreBusy) -> Refusal:
+    """Return the refusal for a store that is busy: nothing was done, or that is not known."""
+    return IN_DOUBT if isinstance(error, StoreInDoubt) else BUSY
 
 
 async def accept(store: Store, submissions: Sequence[Submission]) -> list[Answer]:
@@ -56,8 +66,8 @@ async def _part(store: Store, submissions: Sequence[Submission]) -> list[Answer]
     """Accept a part of a batch: what happens here takes back no yes of another part."""
     try:
         return await accept(store, submissions)
-    except StoreBusy:
-        return [BUSY] * len(submissions)
+    except StoreBusy as error:
+        return [busy(error)] * len(submissions)
 
 
 async def _accept(step: AcceptStep, submissions: Sequence[Submission]) -> list[Answer]:

@@ -10,6 +10,7 @@ from tenantry.ports.errors import (
     FeedUnavailable,
     StoreBusy,
     StoreConflict,
+    StoreInDoubt,
     StoreRejected,
     StoreUnfit,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "Store",
     "StoreBusy",
     "StoreConflict",
+    "StoreInDoubt",
     "StoreRejected",
     "StoreStep",
     "StoreUnfit",

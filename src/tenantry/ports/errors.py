@@ -5,6 +5,10 @@ class StoreBusy(Exception):
     """The store cannot commit now (locked, unreachable, disk full): nothing happened, try later."""
 
 
+class StoreInDoubt(StoreBusy):
+    """The connection was lost at the commit: whether it took place is not known. Asking again must be harmless."""
+
+
 class StoreRejected(Exception):
     """The store refuses these rows (a value it cannot hold): nothing happened, trying again does not help."""
 

@@ -42,6 +42,11 @@ LANES = " UNION ALL ".join(
     f" AND lane.stream_class = '{name}' AND lane.ready ORDER BY lane.tag LIMIT :most) AS {name}"
     for name in StreamClass
 )
+BUSY_LANES = (  # skips from one stream to the next, however much mail each has
+    "WITH RECURSIVE busy(stream_id) AS (SELECT (SELECT stream_id FROM waiting ORDER BY stream_id LIMIT 1)"
+    " UNION ALL SELECT (SELECT x.stream_id FROM waiting x WHERE x.stream_id > busy.stream_id"
+    " ORDER BY x.stream_id LIMIT 1) FROM busy WHERE busy.stream_id IS NOT NULL)"
+)
 HEADS = {
     "postgresql": "SELECT w.stream_id, h.message_id, h.cost FROM {w} CROSS JOIN LATERAL (SELECT x.message_id, x.cost"
     " FROM waiting x WHERE x.stream_id = w.stream_id AND x.due_at <= :now ORDER BY x.due_at, x.message_id LIMIT :depth) h",
@@ -299,10 +304,7 @@ class DispatchQueries(Queries):
     async def wake_stranded(self, cell: CellId) -> int:
         """See ports.DispatchStep."""
         woken = await self.run(
-            "WITH RECURSIVE busy(stream_id) AS (SELECT (SELECT stream_id FROM waiting ORDER BY stream_id LIMIT 1)"
-            " UNION ALL SELECT (SELECT x.stream_id FROM waiting x WHERE x.stream_id > busy.stream_id"
-            " ORDER BY x.stream_id LIMIT 1) FROM busy WHERE busy.stream_id IS NOT NULL)"
-            " UPDATE lane SET ready = true WHERE lane.cell_id = :cell AND NOT lane.ready"
+            f"{BUSY_LANES} UPDATE lane SET ready = true WHERE lane.cell_id = :cell AND NOT lane.ready"
             f" AND lane.stream_id IN (SELECT stream_id FROM busy) AND {DUE} AND {PROVISIONED} AND {NO_PAUSE}"
             " RETURNING stream_id",
             cell=cell,

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tenantry.core.ids import CellId, Id
-from tenantry.ports import StoreBusy, StoreConflict, StoreRejected
+from tenantry.ports import StoreBusy, StoreConflict, StoreInDoubt, StoreRejected
 from tenantry.store.roles import Acting
 from tenantry.store.seam import Driver, Found, Insert, Raw, Relation, Value
 from tenantry.store.types import IdColumn, Instant
@@ -63,14 +63,7 @@ class PostgresSeam:
 
     name = "postgresql"
     instant = "timestamptz"
-    errors: tuple[type[Exception], ...] = (
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-        asyncpg.InternalClientError,
-        OSError,
-        OverflowError,
-        UnicodeEncodeError,
-    )
+    errors: tuple[type[Exception], ...] = (*LOST, OverflowError, UnicodeEncodeError)
 
     def __init__(self, offset: timedelta, *, walls: bool = True) -> None:
         """Take what is added to the database's time (only tests give more than nothing), and whether roles are taken."""
@@ -143,7 +136,12 @@ class PostgresDriver:
 
     async def commit(self) -> None:
         """See Driver."""
-        await self._connection.execute("COMMIT")
+        try:
+            await self._connection.execute("COMMIT")
+        except LOST as error:
+            if isinstance(error, asyncpg.PostgresError) and self.usable:
+                raise  # the server said no
+            raise StoreInDoubt(f"The connection was lost at the commit: {error}") from error
 
     async def rollback(self) -> None:
         """See Driver."""

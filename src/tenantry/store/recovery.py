@@ -65,17 +65,19 @@ class RecoveryQueries(SweepQueries):
         stamped = known[0][0] if known else ""
         if self.seam.name == "postgresql":
             return Marks(stamped, (await self.run(IDENTITY))[0][0])
-        newest = await self.run("SELECT MAX(id) FROM attempt")
+        newest = (await self.run("SELECT MAX(id) FROM attempt"))[0][0]
         return Marks(
-            stamped,
-            stamped,
-            self.claim_mark.read() if self.claim_mark else None,
-            self.seam.id(AttemptId, newest[0][0]) if newest[0][0] else None,
+            last_claim=self.claim_mark.read() if self.claim_mark else None,
+            newest=self.seam.id(AttemptId, newest) if newest else None,
+            noticed=stamped,
         )
 
     async def stamp(self) -> None:
         """See ports.RecoveryStep."""
-        found = (await self.run(IDENTITY))[0][0] if self.seam.name == "postgresql" else "file"
+        if self.seam.name == "postgresql":
+            found = (await self.run(IDENTITY))[0][0]
+        else:
+            found = str((self.claim_mark and self.claim_mark.read()) or "")  # as text: an id would lose its prefix
         await self.run(
             "INSERT INTO stamp (name, value, at) VALUES (:name, :value, :now) ON CONFLICT (name)"
             " DO UPDATE SET value = excluded.value, at = excluded.at WHERE stamp.value <> excluded.value",

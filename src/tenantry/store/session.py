@@ -17,6 +17,7 @@ from sqlalchemy import insert, update
 
 from tenantry.core.ids import CellId
 from tenantry.ports import StoreBusy
+from tenantry.store.postgres import LOST
 from tenantry.store.roles import Role
 from tenantry.store.seam import CHANNEL
 from tenantry.store.store import Store
@@ -25,7 +26,6 @@ from tenantry.store.tables_run import worker
 
 LEAD_LOCKS = 8_320_259  # the class of the locks of what runs once in a cell
 SILENT_SECONDS = 15  # a worker that shows no life for so long is cut off, though its connection stands
-LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
 class Presence(Protocol):

@@ -48,7 +48,7 @@ class Step(AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, Provisio
 
 
 class Store:
-    """Implements ports.Store: kept connections write (on SQLite a single one), an engine reads."""
+    """Implements ports.Store on kept connections; on SQLite a single one writes."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Store:
         *,
         claim_mark: ClaimMark | None = None,
     ) -> None:
-        """Take the engines as opened by engine.open_store."""
+        """Take the lines as engine.open_store opened them."""
         self._on_close = on_close
         self.claim_mark = claim_mark
         self.seam = seam

@@ -9,12 +9,13 @@ from tenantry.core.admission import KEPT
 from tenantry.core.ids import AttemptId, CellId, MessageId
 from tenantry.core.outcome import Unknown
 from tenantry.core.overdue import OnUnknown, UnknownMail
+from tenantry.store.dispatch import BUSY_LANES
 from tenantry.store.seam import relation
 from tenantry.store.settle import GONE, SettleQueries
 
 WORKER_LOCKS = 8_320_258  # the class of the advisory locks that workers hold while they live
 STUCK = "its outcome was never written down"
-PROBED = 200  # later messages of the same stream that are looked at for an event
+PROBED = 200  # messages of the same stream, accepted next, that are looked at for an event: they had time to report
 
 
 class SweepQueries(SettleQueries):
@@ -25,10 +26,7 @@ class SweepQueries(SettleQueries):
         gone: list[tuple[str]] = []
         for stream_class, kept in KEPT.items():
             found = await self.run(
-                "WITH RECURSIVE busy(stream_id) AS (SELECT (SELECT stream_id FROM waiting ORDER BY stream_id LIMIT 1)"
-                " UNION ALL SELECT (SELECT x.stream_id FROM waiting x WHERE x.stream_id > busy.stream_id"
-                " ORDER BY x.stream_id LIMIT 1) FROM busy WHERE busy.stream_id IS NOT NULL)"
-                " SELECT x.message_id FROM busy JOIN lane ON lane.stream_id = busy.stream_id"
+                f"{BUSY_LANES} SELECT x.message_id FROM busy JOIN lane ON lane.stream_id = busy.stream_id"
                 " JOIN waiting x ON x.stream_id = lane.stream_id AND x.due_at <= :before"
                 " JOIN message m ON m.id = x.message_id AND m.expires_at <= :now"
                 " WHERE lane.cell_id = :cell AND lane.stream_class = :stream_class LIMIT :most",
@@ -58,33 +56,31 @@ class SweepQueries(SettleQueries):
             before=before,
             most=most,
         )
-        latest: dict[str, bool] = {}
+        heard: dict[str, datetime | None] = {}
         mails: list[UnknownMail] = []
         for message, since, on_unknown, tenant, stream, claimed in found:
-            wanted = OnUnknown(on_unknown)
-            if wanted is OnUnknown.RESEND and latest.get(stream) is not False:
-                latest[stream] = await self._proven(tenant, stream, message, claimed)
+            if stream not in heard:  # of the oldest: once it is gone, the next one is asked about
+                heard[stream] = await self._heard(tenant, stream, message)
+            latest = heard[stream]
+            proven = latest is not None and latest > self.seam.at(claimed)
             mails.append(
-                UnknownMail(
-                    self.seam.id(MessageId, message), self.seam.at(since), wanted, feed_proven=latest.get(stream, False)
-                )
+                UnknownMail(self.seam.id(MessageId, message), self.seam.at(since), OnUnknown(on_unknown), proven)
             )
         return mails
 
-    async def _proven(self, tenant: str, stream: str, message: str, claimed: object) -> bool:
-        """Look for an event of a later attempt of this stream; what was accepted later was claimed later."""
+    async def _heard(self, tenant: str, stream: str, message: str) -> datetime | None:
+        """Return when the latest attempt was claimed of which an event came, among the messages accepted after this one."""
         found = await self.run(
-            "SELECT 1 FROM (SELECT m.id FROM message m WHERE m.tenant_id = :tenant AND m.id > :message"
-            " AND m.stream_id = :stream AND m.state = 'handed' ORDER BY m.id DESC LIMIT :probed) later"
-            " JOIN attempt a ON a.message_id = later.id AND a.claimed_at > :claimed"
-            " JOIN event e ON e.message_id = later.id LIMIT 1",
+            "SELECT MAX(a.claimed_at) FROM (SELECT m.id FROM message m WHERE m.tenant_id = :tenant AND m.id > :message"
+            " AND m.stream_id = :stream AND m.state = 'handed' ORDER BY m.id LIMIT :probed) later"
+            " JOIN attempt a ON a.message_id = later.id"
+            " WHERE EXISTS (SELECT 1 FROM event e WHERE e.message_id = later.id)",
             tenant=tenant,
             message=message,
             stream=stream,
-            claimed=self.seam.at(claimed),
             probed=PROBED,
         )
-        return bool(found)
+        return self.seam.at(found[0][0]) if found[0][0] is not None else None
 
     async def resend(self, messages: Sequence[MessageId]) -> None:
         """See ports.SweepStep."""

@@ -148,27 +148,27 @@ def _address(value: object, where: str) -> str:
 def _tags(value: object) -> dict[str, tuple[str, ...]]:
     if value is None:
         return {}
-    found = _mapping(value, "mail.tags")
-    for values in found.values():
+    found: dict[str, list[str]] = {}
+    for name, values in _mapping(value, "mail.tags").items():
         if not isinstance(values, list):
             raise EventError("mail.tags holds a tag that is not a list of values.")
+        found[name] = values
     if not _are_short(found):
         _check_tags(found)
-    return {name: tuple(values) for name, values in found.items()}  # type: ignore[arg-type]
+    return {name: tuple(values) for name, values in found.items()}
 
 
-def _are_short(tags: Mapping[str, object]) -> bool:
+def _are_short(tags: Mapping[str, list[str]]) -> bool:
     """Say at one look whether all names and values are texts that may stand: false is no answer yet."""
     try:
-        together = "".join(chain(tags, *tags.values()))  # type: ignore[arg-type]
+        together = "".join(chain(tags, *tags.values()))
     except TypeError:
         return False
     return len(together) <= IDENTIFIER_CHARS_MAX and together.isprintable() and "" not in tags
 
 
-def _check_tags(tags: Mapping[str, object]) -> None:
+def _check_tags(tags: Mapping[str, list[str]]) -> None:
     for name, values in tags.items():
-        assert isinstance(values, list)
         for text in (name, *(one for one in values if one != "")):
             _identifier(text, "mail.tags")
 

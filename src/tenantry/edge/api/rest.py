@@ -21,6 +21,7 @@ from tenantry.edge.auth import Keyring
 from tenantry.edge.doors import Doors
 from tenantry.edge.errors import RefusedError, rest_answer
 from tenantry.edge.rest_message import field_refusal
+from tenantry.flow.accept import busy
 from tenantry.ports import StoreBusy, StoreConflict, StoreRejected
 
 MANAGEMENT_BODY_BYTES_MAX = 65_536
@@ -84,8 +85,8 @@ def _add_handlers(app: FastAPI) -> None:
         return _response(request, errors.INTERNAL)
 
     @app.exception_handler(StoreBusy)
-    async def busy(request: Request, error: StoreBusy) -> Response:
-        return _response(request, errors.BUSY)
+    async def away(request: Request, error: StoreBusy) -> Response:
+        return _response(request, busy(error))
 
 
 def _response(request: Request, refusal: Refusal, status: int | None = None) -> Response:
