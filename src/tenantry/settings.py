@@ -1,4 +1,6 @@
-"""Owns every setting of a Tenantry process: its name, unit, default and bounds; read from TENANTRY_* once, at start.
+"""Owns every setting of a Tenantry process: its name, unit, default and bounds; read once, at start, from TENANTRY_*.
+
+A secret may lie in a file instead, since an environment is shown to whoever may look at a process.
 
 Leaves policies (data, with versions) to `core.policy`, and flags of single commands to the command line.
 """
@@ -10,9 +12,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+PREFIX = "TENANTRY_"
 DEFAULT_DATA = Path("~/.tenantry")
 DATABASE_FILE = "tenantry.db"
 KEY_OF_32_BYTES = re.compile(r"[A-Za-z0-9_-]{43}=")
@@ -34,16 +39,55 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class FromFiles(PydanticBaseSettingsSource):
+    """Reads settings from the folder that TENANTRY_SECRETS names: a file each, called like the variable, ends stripped."""
+
+    def __call__(self) -> dict[str, str]:
+        """Return what is there; raises ValidationError for a folder or file that cannot be read."""
+        given = self.current_state.get("secrets")
+        if not given:
+            return {}
+        folder = Path(str(given)).expanduser()
+        if not folder.is_dir():
+            raise _unread("secrets", "there is no such folder")
+        found = {name: self._read(name, folder) for name in self.settings_cls.model_fields}
+        return {name: text for name, text in found.items() if text is not None}
+
+    def _read(self, name: str, folder: Path) -> str | None:
+        try:
+            return (folder / f"{PREFIX}{name.upper()}").read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise _unread(name, f"its file cannot be read ({getattr(error, 'strerror', None) or 'no text'})") from error
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
+        """Nobody asks for a single field: the call reads all."""
+        raise AssertionError(field_name)
+
+
+def _unread(name: str, why: str) -> ValidationError:
+    """Return an error of one setting; its value is not in it."""
+    problem = InitErrorDetails(type=PydanticCustomError("unread", "{why}", {"why": why}), loc=(name,), input=None)
+    return ValidationError.from_exception_data("Settings", [problem], hide_input=True)
+
+
 class Settings(BaseSettings):
     """The settings; each field NAME is read from TENANTRY_NAME. Described one by one in docs/settings.md."""
 
-    model_config = SettingsConfigDict(env_prefix="TENANTRY_", frozen=True, extra="ignore", validate_default=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", validate_default=True, hide_input_in_errors=True
+    )
 
     # where things are
     data: Path = Field(
         default=DEFAULT_DATA, description="Folder of the database file, the secret key and the CLI's profile."
     )
-    database_url: str | None = Field(
+    secrets: Path | None = Field(
+        default=None,
+        description="Folder with a file for each secret, called like its variable, which wins over the file.",
+    )
+    database_url: SecretStr | None = Field(
         default=None, description="`sqlite:///path` or `postgresql://...`; none: an SQLite file in the data folder."
     )
     secret_key: SecretStr | None = Field(
@@ -183,6 +227,18 @@ class Settings(BaseSettings):
         description="Scripts of recipient domains, with blanks between them; see `tenantry ses-local --help`.",
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags win over variables, variables over our files; pydantic's own ways of reading files are not used."""
+        return init_settings, env_settings, FromFiles(settings_cls)
+
     @field_validator("local_ses_recipients", mode="before")
     @classmethod
     def _rules_apart(cls, value: object) -> object:
@@ -207,8 +263,9 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """The URL of the store."""
-        return self.database_url or f"sqlite:///{self.data / DATABASE_FILE}"
+        """The URL of the store, with its password."""
+        given = self.database_url.get_secret_value() if self.database_url is not None else ""
+        return given or f"sqlite:///{self.data / DATABASE_FILE}"
 
     @property
     def topic_arn(self) -> str:

@@ -1,6 +1,6 @@
 """Owns how a command finds the API: TENANTRY_URL and TENANTRY_KEY, or the profile that `up` leaves in its data folder.
 
-Leaves the data folder's other content to the processes that run there.
+The key may lie in a file of its own; leaves the data folder's other content to the processes that run there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Profile:
 
 def find(data: Path | None) -> Profile:
     """Return where to go: the environment first, each part on its own, then the profile in the data folder."""
-    url, key = os.environ.get("TENANTRY_URL", ""), os.environ.get("TENANTRY_KEY", "")
+    url, key = os.environ.get("TENANTRY_URL", ""), os.environ.get("TENANTRY_KEY", "") or _key_in_file()
     if url and key:
         return Profile(url, key)
     left = read(folder(data))
@@ -45,6 +45,15 @@ def find(data: Path | None) -> Profile:
     if not (key or left):
         raise Failure(ExitCode.NOT_AUTHORISED, "no_key", "TENANTRY_URL is set but TENANTRY_KEY (`id.secret`) is not.")
     return Profile(url or (left.url if left else ""), key or (left.key if left else ""))
+
+
+def _key_in_file() -> str:
+    """Return the key in the folder of secrets, "" when there is none that can be read."""
+    secrets = os.environ.get("TENANTRY_SECRETS", "")
+    try:
+        return (Path(secrets).expanduser() / "TENANTRY_KEY").read_text(encoding="utf-8").strip() if secrets else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def folder(data: Path | None) -> Path:
