@@ -190,7 +190,7 @@ def _local_ready(url: str, as_json: bool) -> None:
         return
     screen = Screen()
     screen.line(f"A local SES is at {url}", style="bold green")
-    screen.line(f"What was delivered: {url}/_local/messages   every call: {url}/_local/calls")
+    screen.line(f"Mailbox: {url}/_local/mailbox   as JSON: {url}/_local/messages   every call: {url}/_local/calls")
 
 
 @click.command()

@@ -12,13 +12,14 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Route
 
 from tenantry.emulator.account import Account
 from tenantry.emulator.errors import SesError
 from tenantry.emulator.ledger import CallRecord, MessageRecord
 from tenantry.emulator.mail import bare
+from tenantry.emulator.mailbox.pages import Mailbox
 from tenantry.emulator.options import Options
 
 SHOWN = 100
@@ -42,6 +43,8 @@ class Admin:
                 Route("/_local/identities/{name}", self.identity, methods=["POST"]),
                 Route("/_local/account", self.account, methods=["GET", "POST"]),
                 Route("/_local/options", self.options, methods=["GET", "POST"]),
+                *Mailbox(self._account, self._clock).routes(),
+                Route("/", front),
             ]
         )
 
@@ -169,6 +172,11 @@ class Admin:
             "outcomes": dict(record.outcomes),
             "content": _plain(self._account.ledger.content(record.message_id)),
         }
+
+
+async def front(request: Request) -> RedirectResponse:
+    """Lead a person's browser to the mailbox."""
+    return RedirectResponse("/_local/mailbox", 303)
 
 
 def _latest(records: Sequence[Any], wanted: Callable[[Any], bool], request: Request) -> list[Any]:

@@ -4,7 +4,7 @@ Leaves their form as JSON to `emulator.admin`.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,15 +39,24 @@ class MessageRecord:
     outcomes: list[tuple[str, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """One event of a message: when it is due (epoch seconds), its kind, and how its JSON is made."""
+
+    at: float
+    kind: str
+    render: Callable[[], str]
+
+
 class Ledger:
-    """The latest calls and messages; contents of messages are kept for fewer of them, because they are large."""
+    """The latest calls and messages; contents and events are kept for fewer messages, because they are large."""
 
     def __init__(self, records_max: int, contents_max: int) -> None:
         self.calls: deque[CallRecord] = deque(maxlen=records_max)
         self.messages: deque[MessageRecord] = deque(maxlen=records_max)
         self.calls_total = 0
         self.messages_total = 0
-        self._contents: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._contents: OrderedDict[str, tuple[Mapping[str, Any], list[EventRecord]]] = OrderedDict()
         self._contents_max = contents_max
 
     def add_call(self, record: CallRecord) -> None:
@@ -62,8 +71,19 @@ class Ledger:
         if self._contents_max:
             if len(self._contents) >= self._contents_max:
                 self._contents.popitem(last=False)
-            self._contents[record.message_id] = content
+            self._contents[record.message_id] = (content, [])
+
+    def add_event(self, message_id: str, event: EventRecord) -> None:
+        """Note what happens to a message, now or later, as long as its content is kept."""
+        if kept := self._contents.get(message_id):
+            kept[1].append(event)
+
+    def events(self, message_id: str, now: float) -> list[EventRecord]:
+        """Return what has happened to a message until now, in its order."""
+        kept = self._contents.get(message_id)
+        return sorted((each for each in kept[1] if each.at <= now), key=lambda each: each.at) if kept else []
 
     def content(self, message_id: str) -> Mapping[str, Any] | None:
         """Return a message's SES Content, or None if it is no longer kept."""
-        return self._contents.get(message_id)
+        kept = self._contents.get(message_id)
+        return kept[0] if kept else None

@@ -19,7 +19,7 @@ from tenantry.emulator.events import (
     reject_event,
     send_event,
 )
-from tenantry.emulator.ledger import MessageRecord
+from tenantry.emulator.ledger import EventRecord, MessageRecord
 from tenantry.emulator.mail import Mail, bare, read_mail
 from tenantry.emulator.recipients import Fate, is_simulated
 from tenantry.emulator.state import Call, ConfigurationSet, Identity, Params, Result, State, Tenant
@@ -71,8 +71,7 @@ class SendingOperations(State):
             outcomes=[(each, "rejected" if mail.has_virus else fate.kind) for each, fate in fates],
         )
         self.ledger.add_message(record, params["Content"])
-        if sender.found_set is not None and sender.found_set.topics:
-            self._tell_events(sent, fates, call.now)
+        self._tell_events(sent, fates, call.now)
         return {"MessageId": sent.message_id}
 
     def _sender(self, params: Params, mail: Mail) -> _Sender:
@@ -213,6 +212,7 @@ class SendingOperations(State):
 
     def _happen(self, sent: Sent, now: float, at: float, kind: str, render: Callable[[], str]) -> None:
         name = sent.configuration_set or ""
+        self.ledger.add_event(sent.message_id, EventRecord(at, kind, render))
         if at <= now:
             self.publish(at, name, kind, render)
         else:

@@ -64,7 +64,7 @@ class LocalSes:
         """Serve one ASGI scope."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        elif scope["type"] == "http" and scope["path"].startswith("/_local/"):
+        elif scope["type"] == "http" and _is_ours(scope):
             await self._admin(scope, receive, send)
         elif scope["type"] == "http":
             await _reply(send, await self._answer(scope, receive))
@@ -221,6 +221,12 @@ def url_of(sock: socket.socket) -> str:
     """Return the URL of a bound socket."""
     host, port = sock.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _is_ours(scope: Scope) -> bool:
+    """Is this a call of the admin API or the mailbox, or a browser at the front door, rather than AWS's protocol?"""
+    path: str = scope["path"]
+    return path.startswith("/_local/") or (path == "/" and scope["method"] == "GET" and not scope["query_string"])
 
 
 def _caller(scope: Scope, headers: dict[bytes, bytes]) -> tuple[str, str, str]:
