@@ -193,7 +193,9 @@ class Settings(BaseSettings):
         description="An event that a worker took comes again after this, if it was not done.",
     )
     backoff_seconds: float = Field(
-        default=1.0, gt=0, description="First wait of a loop after an error; doubled up to a minute."
+        default=1.0,
+        gt=0,
+        description="First wait of a loop after an error; doubled up to 5 s, or a minute after a bug.",
     )
 
     # what watches it

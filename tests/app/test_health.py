@@ -82,7 +82,10 @@ async def test_a_process_with_its_database_is_ready(desk: Desk) -> None:
     """Each check is named with ok; the one word beside them is for people."""
     page = await ready_page(Readiness(desk.store, worlds.FixedClock()))
     assert page.status == 200
-    assert body(page) == {"status": "ready", "checks": {"database": "ok", "migrations": "ok", "draining": "ok"}}
+    assert body(page) == {
+        "status": "ready",
+        "checks": {"database": "ok", "writes": "ok", "migrations": "ok", "draining": "ok"},
+    }
 
 
 async def test_a_process_that_ends_is_not_ready(desk: Desk) -> None:

@@ -33,6 +33,7 @@ class Play:
     freeze_seconds: float = 12.0
     per_second: float = 0.0
     patience: float = 60.0
+    trouble: type[Trouble] = Trouble  # who does the faults
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Outcome:
 
 def play(fleet: Fleet, ses_url: str, folder: Path, given: Play) -> Outcome:
     """Let the tenants send while the trouble comes, wait until all is settled, and judge."""
-    ledger, trouble, log = Ledger(ses_url), Trouble(fleet, given.freeze_seconds), folder / "clients.log"
+    ledger, trouble, log = Ledger(ses_url), given.trouble(fleet, given.freeze_seconds), folder / "clients.log"
     keys = move_in(fleet)
     began = monotonic()
     with _clients(fleet, keys, log, given) as (clients, sent):

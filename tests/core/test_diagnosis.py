@@ -159,6 +159,7 @@ def test_a_healthy_fleet_has_one_good_finding(figures: Figures) -> None:
         (database(partitions_until=NOON), Level.ERROR, Check.PARTITIONS, "until 2026-11-24"),
         (database(partitions_until=None), Level.ERROR, Check.PARTITIONS, "are not there"),
         (database(SQLITE, free_bytes=1_900_000_000), Level.WARNING, Check.DISK_SPACE, "1.9 GB left"),
+        (database(refuses="disk full"), Level.ERROR, Check.NO_WRITES, "could not write seconds ago: disk full"),
         (database(SQLITE, free_bytes=400_000_000), Level.ERROR, Check.DISK_SPACE, "400.0 MB left"),
     ],
 )

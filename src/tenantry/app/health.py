@@ -25,6 +25,7 @@ OUTAGE_SECONDS = 900.0  # of the database or the queue
 STUCK_SECONDS = 600.0
 NEVER_LONG = frozenset({"claim", "guard", "presence", "stranded", "sweep"})  # rounds of the others may wait for mail
 ANSWER_SECONDS = 1.0
+UNKNOWN = {"database": "not known", "writes": "not known", "migrations": "not known"}
 ASKED_EVERY_SECONDS = 1.0  # readiness is asked for by anybody: the database is not
 
 
@@ -91,7 +92,7 @@ class Readiness:
         self.draining = False
         self._store = store
         self._clock = clock
-        self._asking: asyncio.Task[str | None] | None = None
+        self._asking: asyncio.Task[tuple[str | None, str]] | None = None
         self._asked: tuple[float, Mapping[str, str]] | None = None
 
     async def checks(self) -> Mapping[str, str]:
@@ -104,20 +105,25 @@ class Readiness:
     async def _ask(self) -> dict[str, str]:
         """Ask the database; a question that takes longer goes on, so that no more than one is ever open."""
         if self._asking is None:
-            self._asking = asyncio.create_task(self._revision())
+            self._asking = asyncio.create_task(self._look())
         done, _ = await asyncio.wait({self._asking}, timeout=ANSWER_SECONDS)
         if not done:
-            return {"database": f"no answer within {ANSWER_SECONDS:g} s", "migrations": "not known"}
+            return UNKNOWN | {"database": f"no answer within {ANSWER_SECONDS:g} s"}
         asked, self._asking = self._asking, None
         if asked.exception() is not None:
-            return {"database": "it cannot be read", "migrations": "not known"}
-        found = asked.result()
+            return UNKNOWN | {"database": "it cannot be read"}
+        found, refuses = asked.result()
         behind = f"the schema is at {found or 'none'}, this program at {head()}: run `tenantry migrate`"
-        return {"database": "ok", "migrations": behind if is_behind(found) else "ok"}
+        return {
+            "database": "ok",
+            "writes": "a commit failed for want of disk or memory, seconds ago" if refuses else "ok",
+            "migrations": behind if is_behind(found) else "ok",
+        }
 
-    async def _revision(self) -> str | None:
+    async def _look(self) -> tuple[str | None, str]:
+        """Return the schema's revision, and what the database said if it lately could not write for this process."""
         async with self._store.reading() as step:
-            return await current(step.conn)
+            return await current(step.conn), step.refusals.lately(step.now)
 
 
 def health_page(loops: Loops, version: str) -> Page:

@@ -12,7 +12,8 @@ import structlog
 from tenantry.app.observer import UNSEEN_LOOP, LoopObserver
 from tenantry.ports import Clock, ControlBusy, FeedUnavailable, StoreBusy
 
-BACKOFF_MOST_SECONDS = 60.0
+BACKOFF_MOST_SECONDS = 60.0  # after a bug: trying often would only fill the log
+OUTAGE_MOST_SECONDS = 5.0  # of what lies around us: its end is noticed soon
 EXPECTED = (StoreBusy, FeedUnavailable, ControlBusy)  # the world's fault: no traceback is of use
 
 
@@ -53,9 +54,9 @@ class Backoff:
     clock: Clock
     first_seconds: float = 1.0
 
-    async def rest(self, failures: int) -> None:
+    async def rest(self, failures: int, most_seconds: float = OUTAGE_MOST_SECONDS) -> None:
         """Rest after this many failures in a row."""
-        await self.clock.sleep(min(BACKOFF_MOST_SECONDS, self.first_seconds * 2.0 ** (failures - 1)))
+        await self.clock.sleep(min(most_seconds, self.first_seconds * 2.0 ** min(failures - 1, 10)))
 
 
 async def forever(
@@ -79,4 +80,4 @@ async def forever(
             failures += 1
             observer.failed(error)
             log.exception("round failed", failures=failures)
-            await backoff.rest(failures)
+            await backoff.rest(failures, BACKOFF_MOST_SECONDS)

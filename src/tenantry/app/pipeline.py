@@ -124,13 +124,16 @@ class Pipeline:
             raise
 
     async def _turn(self, room: int, worker: int) -> Claimed:
-        """Claim; what took too long goes back, since a pause may have been acknowledged meanwhile."""
+        """Claim; what took too long goes back, since a pause may have been acknowledged meanwhile, and what has no mark."""
         began = self._clock.monotonic()
         claimed = await claim(self._store, self._cell, room, worker)
         self._observer.turned(began, claimed)
-        if not claimed.claims or self._clock.monotonic() - began <= self._flow.claim_ahead_seconds:
+        late = self._clock.monotonic() - began > self._flow.claim_ahead_seconds
+        if not claimed.claims or (claimed.marked and not late):
             return claimed
         await self._persist(partial(hand_back, self._store, [one.attempt_id for one in claimed.claims]))
+        if not claimed.marked:
+            raise StoreBusy("the mark of the last claim cannot be written: its claims went back")
         self._observer.late(len(claimed.claims))
         self._log.warning("claims came too late and went back", claims=len(claimed.claims))
         return Claimed((), claimed.ending)

@@ -76,6 +76,8 @@ def write(data: Path, profile: Profile) -> Path:
     Written beside and moved into place, so that a command never reads half of it.
     """
     path = data / PROFILE
+    if read(data) == profile:
+        return path  # it is there already, and the disk may be full
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

@@ -215,6 +215,8 @@ def _clock(seconds: float | None) -> Iterator[Finding]:
 
 
 def _database(database: DatabaseFigures, now: datetime) -> Iterator[Finding]:
+    if database.refuses:
+        yield found(Level.ERROR, Check.NO_WRITES, f"The database could not write seconds ago: {database.refuses}")
     if database.behind:
         yield found(
             Level.ERROR,

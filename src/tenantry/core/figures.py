@@ -77,6 +77,7 @@ class DatabaseFigures:
     oldest_transaction_seconds: float | None = None  # PostgreSQL: of the clients of this database
     oldest_transaction_pid: int | None = None
     partitions_until: datetime | None = None  # PostgreSQL: the end of the last one made
+    refuses: str = ""  # what it said when it could not write for this process, seconds ago, for want of disk or memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class Check(StrEnum):
     CONNECTIONS = "connections"
     PARTITIONS = "partitions"
     DISK_SPACE = "disk_space"
+    NO_WRITES = "no_writes"
     DATABASE = "database"
     ALL_WELL = "all_well"
 
@@ -187,6 +188,10 @@ MEANINGS: dict[Check, tuple[str, str]] = {
         f"{_RUNS} It makes them four weeks ahead, each hour.",
     ),
     Check.DISK_SPACE: ("When it is full nothing is accepted any more.", "Make room, or move TENANTRY_DATA to a larger disk."),
+    Check.NO_WRITES: (
+        "Nothing is accepted, sent or written down until its disk takes writes again; what was accepted is kept.",
+        "See the disk of the database and the kernel's log. All goes on by itself once it takes writes.",
+    ),
     Check.DATABASE: ("", ""),
     Check.ALL_WELL: ("Every check passed.", "Nothing."),
 }  # fmt: skip

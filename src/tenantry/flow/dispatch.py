@@ -6,23 +6,24 @@ Leaves the pipeline that runs both to app/, the send to the Ses port.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenantry.core.claim import Claim
 from tenantry.core.ids import AttemptId, CellId
 from tenantry.core.outcome import Outcome
 from tenantry.core.turn import Ending, choose
-from tenantry.ports import Settled, Store
+from tenantry.ports import Settled, Store, StoreBusy
 
 NOBODY = 0  # no worker has this number: its claims are found by their age
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What a turn took, and why it took no more."""
+    """What a turn took, and why it took no more; unmarked claims go back, since a restored copy would send them again."""
 
     claims: Sequence[Claim]
     ending: Ending
+    marked: bool = True  # beside the database, by Store.note_claim
 
 
 async def claim(store: Store, cell: CellId, room: int, worker: int = NOBODY) -> Claimed:
@@ -38,7 +39,10 @@ async def claim(store: Store, cell: CellId, room: int, worker: int = NOBODY) -> 
         turn = choose(lanes, credit, shares)
         claimed = Claimed(await step.claim(cell, lanes, turn, worker), turn.ending)
     if claimed.claims:
-        store.note_claim(max(one.attempt_id for one in claimed.claims))
+        try:
+            store.note_claim(max(one.attempt_id for one in claimed.claims))
+        except StoreBusy:
+            return replace(claimed, marked=False)
     return claimed
 
 

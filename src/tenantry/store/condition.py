@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import text
@@ -35,7 +36,8 @@ GROUP BY parent.relname
 
 async def database_figures(step: Opened) -> DatabaseFigures:
     """Return what the database says of itself."""
-    return await (_postgres(step.conn) if step.dialect == "postgresql" else _sqlite(step.conn))
+    found = await (_postgres(step.conn) if step.dialect == "postgresql" else _sqlite(step.conn))
+    return replace(found, refuses=step.refusals.lately(step.now))
 
 
 async def _sqlite(conn: AsyncConnection) -> DatabaseFigures:

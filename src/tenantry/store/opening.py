@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tenantry.core.ids import CellId, Id
 from tenantry.core.recovery import HeldMail
 from tenantry.ports import StoreConflict, StoreRejected
+from tenantry.store.seam import Refusals
 from tenantry.store.vault import Vault
 
 IdT = TypeVar("IdT", bound=Id)
@@ -41,6 +42,11 @@ class Opened(Protocol):
 
     def new_id(self, kind: type[IdT]) -> IdT:
         """Make an id whose time is the step's."""
+        ...
+
+    @property
+    def refusals(self) -> Refusals:
+        """When the database last could not write."""
         ...
 
     async def held(self) -> Sequence[HeldMail]:

@@ -23,6 +23,7 @@ from tenantry.store.types import IdColumn, Instant
 K = TypeVar("K", bound=Id)
 PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 BUG = "42"  # the class of wrong statements
+DISK = ("53100", "53200", "58030")  # disk full, out of memory, I/O error
 LOST = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -115,6 +116,10 @@ class PostgresSeam:
         if isinstance(error, LOST) and not state.startswith(BUG):
             return StoreBusy(str(error))
         return None
+
+    def is_of_disk(self, error: BaseException | None) -> bool:
+        """See Seam."""
+        return getattr(error, "sqlstate", None) in DISK
 
 
 class PostgresDriver:

@@ -15,9 +15,11 @@ from tenantry.core.ids import AttemptId, CellId, MessageId, StreamId, TenantId
 from tenantry.core.message import MessageState
 from tenantry.core.outcome import Hold
 from tenantry.core.recovery import HeldMail, Marks
+from tenantry.ports import StoreBusy
 from tenantry.store.seam import relation
 from tenantry.store.sweep import SweepQueries
 
+MARK_BYTES = 64
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 STAMP = "database"
 DISCARDED = "cancelled by a person: the database was restored and it may have gone before"
@@ -39,15 +41,20 @@ class ClaimMark:
     def __init__(self, database: Path) -> None:
         """Open it, or make it."""
         self._handle = os.open(f"{database}.claims", os.O_CREAT | os.O_RDWR, 0o600)
+        if not os.fstat(self._handle).st_size:
+            os.pwrite(self._handle, b" " * MARK_BYTES, 0)  # its place on the disk: later the disk may be full
 
     def read(self) -> AttemptId | None:
         """Return the claim, None where there was none yet."""
-        text = os.pread(self._handle, 64, 0).decode("ascii", "replace").strip()
+        text = os.pread(self._handle, MARK_BYTES, 0).decode("ascii", "replace").strip()
         return AttemptId(text) if text else None
 
     def write(self, last: AttemptId) -> None:
-        """Remember a claim; a power cut may lose it, and the database's own is newer then."""
-        os.pwrite(self._handle, last.encode(), 0)
+        """Remember a claim; a power cut may lose it, and the database's own is newer then. Raises StoreBusy."""
+        try:
+            os.pwrite(self._handle, last.encode(), 0)
+        except OSError as error:
+            raise StoreBusy(f"The mark of the last claim cannot be written: {error}") from error
 
     def close(self) -> None:
         """Give the file back."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
@@ -21,6 +22,7 @@ from tenantry.store.roles import Acting
 from tenantry.store.types import micros
 
 K = TypeVar("K", bound=Id)
+REFUSED_LATELY = timedelta(seconds=10)  # twice the longest rest of a loop that writes
 CHANNEL = "tenantry"  # on which PostgreSQL tells workers of mail for an idle lane
 DbRow = Row[*tuple[Any, ...]]  # the one place where a driver's untyped values come in; readers give them types
 DriverRow = Sequence[Any]
@@ -120,9 +122,27 @@ class Seam(Protocol):
         """Return the port's error for a driver's, or None when it is a bug of ours."""
         ...
 
+    def is_of_disk(self, error: BaseException | None) -> bool:
+        """Say whether the database's disk or memory failed it, so that nothing is written until that ends."""
+        ...
+
     async def now(self, driver: Driver, lock: CellId | None) -> datetime:
         """Take the step's lock and return its time, read after that."""
         ...
+
+
+@dataclass(slots=True)
+class Refusals:
+    """The last time that the database could not write for want of its disk or memory, shared by all of a store's steps."""
+
+    at: datetime | None = None
+    words: str = ""
+
+    def lately(self, now: datetime) -> str:
+        """Return what the database said, while that is recent; empty otherwise."""
+        return (
+            self.words if self.at is not None and abs(now - self.at) < REFUSED_LATELY else ""
+        )  # it may go on beside us
 
 
 class Queries:

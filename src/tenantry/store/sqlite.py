@@ -15,7 +15,7 @@ from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.core.ids import CellId, Id
-from tenantry.ports import StoreBusy, StoreConflict, StoreRejected
+from tenantry.ports import StoreBusy, StoreConflict, StoreInDoubt, StoreRejected
 from tenantry.store.roles import Acting
 from tenantry.store.seam import Driver, Found, Insert, Raw, Relation, Value
 from tenantry.store.types import IdColumn, Instant, from_micros, micros
@@ -34,6 +34,9 @@ PASSING = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )  # of the world, not of the statement: everything else is a bug and is raised as it is
+
+
+DISK = PASSING - {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
 
 class SqliteSeam:
@@ -85,8 +88,17 @@ class SqliteSeam:
             return StoreConflict(str(error))
         if isinstance(error, sqlite3.DataError | OverflowError | UnicodeEncodeError):
             return StoreRejected(str(error))
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        return StoreBusy(str(error)) if isinstance(error, sqlite3.OperationalError) and code in PASSING else None
+        passing = isinstance(error, sqlite3.OperationalError) and _code(error) in PASSING
+        return StoreBusy(str(error)) if passing else None
+
+    def is_of_disk(self, error: BaseException | None) -> bool:
+        """See Seam."""
+        return isinstance(error, sqlite3.OperationalError) and _code(error) in DISK
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return the primary code, without what extends it."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 class SqliteDriver:
@@ -107,7 +119,13 @@ class SqliteDriver:
 
     async def commit(self) -> None:
         """See Driver."""
-        await self._connection.commit()
+        try:
+            await self._connection.commit()
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_IOERR:
+                raise
+            # all of it may stand in the log, and be found there after a crash
+            raise StoreInDoubt(f"The disk failed at the commit: {error}") from error
 
     async def rollback(self) -> None:
         """See Driver."""

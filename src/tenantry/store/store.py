@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from copy import copy
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import URL, select
@@ -17,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.core.ids import AttemptId, CellId, KeyId, TenantId
 from tenantry.core.tenant import Key
-from tenantry.ports import StoreBusy
+from tenantry.ports import StoreBusy, StoreInDoubt
 from tenantry.store import tables
 from tenantry.store.accept import AcceptQueries, SenderCache
 from tenantry.store.dispatch import DispatchQueries
@@ -28,7 +29,7 @@ from tenantry.store.provision import ProvisionQueries
 from tenantry.store.recovery import ClaimMark, RecoveryQueries
 from tenantry.store.roles import Acting, Role
 from tenantry.store.rows import read_key
-from tenantry.store.seam import Driver, Seam
+from tenantry.store.seam import Driver, Refusals, Seam
 from tenantry.store.vault import Vault
 from tenantry.store.writing import Lines
 
@@ -45,6 +46,7 @@ class Step(AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, Provisio
         self.sender_cache = store.sender_cache
         self.vault = store.vault
         self.claim_mark = store.claim_mark
+        self.refusals = store.refusals
 
 
 class Store:
@@ -65,6 +67,7 @@ class Store:
         self.seam = seam
         self.vault = vault
         self.sender_cache = SenderCache()
+        self.refusals = Refusals()
         self._lines = lines
         self._acting = Acting()
 
@@ -77,9 +80,10 @@ class Store:
     @asynccontextmanager
     async def step(self, lock: CellId | None = None) -> AsyncIterator[Step]:
         """See ports.Store."""
-        with self._port_errors():
+        with self._port_errors() as begun:
             async with self._lines.of(self._acting, writes=True).transaction(self._acting) as kept:
-                yield Step(kept.conn, kept.driver, await self.seam.now(kept.driver, lock), self)
+                begun.at = await self.seam.now(kept.driver, lock)
+                yield Step(kept.conn, kept.driver, begun.at, self)
 
     def accepting(self) -> AbstractAsyncContextManager[Step]:
         """See ports.Store."""
@@ -130,22 +134,41 @@ class Store:
             self._on_close = None
 
     @contextmanager
-    def _port_errors(self) -> Iterator[None]:
+    def _port_errors(self) -> Iterator[_Begun]:
         """Turn the drivers' errors into the port's; what is a bug stays as it is."""
+        begun = _Begun()
         try:
-            yield
+            yield begun
+        except StoreInDoubt as error:
+            self._note(error.__cause__, begun)
+            raise
         except DBAPIError as error:  # SQLAlchemy's coat around the driver's
-            ported = self.seam.port_error(_driver_error(error))
+            ported = self._ported(_driver_error(error), begun)
             if ported is None:
                 raise
             raise ported from error
         except PoolTimeout as error:
             raise StoreBusy(str(error)) from error
         except self.seam.errors as error:
-            ported = self.seam.port_error(error)
+            ported = self._ported(error, begun)
             if ported is None:
                 raise
             raise ported from error
+
+    def _ported(self, error: Exception, begun: _Begun) -> Exception | None:
+        self._note(error, begun)
+        return self.seam.port_error(error)
+
+    def _note(self, error: BaseException | None, begun: _Begun) -> None:
+        if begun.at is not None and self.seam.is_of_disk(error):
+            self.refusals.at, self.refusals.words = begun.at, str(error)
+
+
+@dataclass(slots=True)
+class _Begun:
+    """When a writing step began, as the store tells the time."""
+
+    at: datetime | None = None
 
 
 def _driver_error(error: DBAPIError) -> Exception:
