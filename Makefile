@@ -6,7 +6,7 @@ STAMP := .venv/.setup-stamp
 # The checks run side by side; where make can, each one's output is kept together.
 ABREAST := $(MAKE) --no-print-directory --keep-going --jobs=4 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help setup check lint format types contracts house test sim chaos demo bench lock
+.PHONY: help setup check lint format types contracts house test sim chaos demo bench lock image
 
 help:
 	@echo "make setup   put everything into .venv; ends with $(BIN)/tenantry"
@@ -16,8 +16,9 @@ help:
 	@echo "make chaos   kills under load: KILLS=300 MESSAGES=150000 SEED=1, with a table"
 	@echo "make demo    the main job on one machine, live"
 	@echo "make bench   the performance table"
+	@echo "make image   the steps of deploy/Dockerfile in a folder, without Docker"
 	@echo "make format  let ruff rewrite the layout of the source"
-	@echo "make lock    write requirements.lock anew from pyproject.toml"
+	@echo "make lock    write requirements.lock and deploy/*.lock anew from pyproject.toml"
 
 setup: $(STAMP)
 	@:
@@ -78,9 +79,16 @@ demo: setup
 bench: setup
 	@$(BIN)/python -m bench
 
-# The lock holds hashes but no address, so that it can be read through any index.
+image: setup
+	@$(BIN)/python -m tests.deploy.image
+
+# The locks hold hashes but no address, so that they can be read through any index.
+# Those of deploy/ are parts of it: what runs in an image, and what makes the wheel there.
+LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --constraint requirements.lock
 lock: setup
 	@$(BIN)/uv pip compile pyproject.toml --quiet --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --output-file requirements.lock
-	@if grep -nE '://|^-|^[[:space:]]*/' requirements.lock; then \
-		echo "requirements.lock names an address or a path of this machine"; exit 1; fi
+	@$(BIN)/uv pip compile pyproject.toml $(LOCKED) --output-file deploy/requirements.lock
+	@echo hatchling | $(BIN)/uv pip compile - $(LOCKED) --output-file deploy/build.lock
+	@if grep -nE '://|^-|^[[:space:]]*/' requirements.lock deploy/*.lock; then \
+		echo "a lock names an address or a path of this machine"; exit 1; fi

@@ -22,6 +22,8 @@ from tenantry.ports import Clock
 from tenantry.settings import Settings
 from tenantry.store.store import Store
 
+GRACE_SECONDS = 5  # for requests under way, once told to end: a door answers within as long
+
 
 def listen(host: str, port: int) -> socket.socket:
     """Bind the doors' port (0: any free one), or raise OSError saying which port is taken."""
@@ -97,6 +99,6 @@ def make_server(
         log_config=None,
         server_header=False,
         proxy_headers=False,  # nobody's word for whose request it is
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=GRACE_SECONDS,
     )
     return DoorServer(config)

@@ -37,6 +37,7 @@ ACCEPT_STATEMENT_SECONDS = (
     3.0  # a commit of accepted mail takes milliseconds: whoever waits longer is told to try again
 )
 POSTGRES = ("postgresql", "postgres")
+TLS_FILES = frozenset({"sslrootcert", "sslcert", "sslkey", "sslcrl"})
 
 
 class DriverConnection(Protocol):
@@ -105,8 +106,10 @@ def read_url(given: str) -> URL:
 
 
 def _asyncpg_url(url: URL) -> URL:
-    """Return the URL for asyncpg, which calls libpq's sslmode ssl."""
+    """Return the URL for asyncpg, which calls libpq's sslmode ssl, and reads files of TLS from libpq's variables alone."""
     query = dict(url.query)
+    for name in TLS_FILES & query.keys():
+        raise StoreUnfit(f"TENANTRY_DATABASE_URL cannot say {name}: set the variable PG{name.upper()} instead.")
     if "sslmode" in query:
         query["ssl"] = query.pop("sslmode")
     return url.set(drivername="postgresql+asyncpg", query=query)
