@@ -181,3 +181,47 @@ async def test_a_file_that_was_copied_back_is_noticed(tmp_path: Path) -> None:
     assert await notice(store, cell) is None, "a restart is no other restore"
     assert len((await claim(store, cell, 100)).claims) == 1, "what came after it flows"
     await store.close()
+
+
+async def test_a_file_that_was_copied_without_its_mark_is_noticed(tmp_path: Path) -> None:
+    """Opened at another place nobody knows what was claimed on it since; what is noticed once is not noticed again."""
+    clock, vault = worlds.FixedClock(), Vault([Vault.new_key()])
+    store = await open_store(Opening(f"sqlite:///{tmp_path}/t.db", vault, clock.wall))
+    cell = await worlds.cell(store)
+    member = await worlds.member(store)
+    assert await notice(store, cell) is None
+    await worlds.accepted(store, member, 2)
+    await store.close()
+    for backup in ("before any claim", "after one"):
+        shutil.copy(tmp_path / "t.db", tmp_path / f"{backup}.db")
+        for expected in (True, False):
+            copy = await open_store(Opening(f"sqlite:///{tmp_path}/{backup}.db", vault, clock.wall))
+            assert ("copied" in (await notice(copy, cell) or "")) is expected
+            assert not (await claim(copy, cell, 100)).claims
+            await copy.close()
+        store = await open_store(Opening(f"sqlite:///{tmp_path}/t.db", vault, clock.wall))
+        assert await notice(store, cell) is None, "the original is itself"
+        assert len((await claim(store, cell, 1)).claims) == 1
+        await store.close()
+
+
+async def test_a_mark_that_was_taken_away_says_that_the_file_went_back(tmp_path: Path) -> None:
+    """The operator's way to say so, also where a process made the mark anew and died before it looked."""
+    clock, vault = worlds.FixedClock(), Vault([Vault.new_key()])
+    opening = Opening(f"sqlite:///{tmp_path}/t.db", vault, clock.wall)
+    store = await open_store(opening)
+    cell = await worlds.cell(store)
+    member = await worlds.member(store)
+    await worlds.accepted(store, member, 2)
+    for _ in range(2):
+        assert await notice(store, cell) is None
+        assert len((await claim(store, cell, 1)).claims) == 1
+        await store.close()
+        store = await open_store(opening)
+    await store.close()
+    (tmp_path / "t.db.claims").unlink()
+    await (await open_store(opening)).close()
+    store = await open_store(opening)
+    assert "copied" in (await notice(store, cell) or "")
+    assert await notice(store, cell) is None, "noticed once"
+    await store.close()

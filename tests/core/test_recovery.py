@@ -18,10 +18,16 @@ def test_a_new_database_has_no_past() -> None:
 
 
 def test_another_system_timeline_or_database_is_a_copy() -> None:
-    """A dump in another cluster, a promoted standby, a database made again: each reads differently."""
-    for found in ("8/00000001/5", "7/00000002/5", "7/00000001/6"):
-        assert found in (went_back(Marks("7/00000001/5", found)) or "")
-    assert went_back(Marks("7/00000001/5", "7/00000001/5")) is None
+    """A dump in another cluster, a promoted standby, a database or its tables made again: each reads differently."""
+    for found in ("8/00000001/5/1", "7/00000002/5/1", "7/00000001/6/1", "7/00000001/5/2"):
+        assert found in (went_back(Marks("7/00000001/5/1", found)) or "")
+    assert went_back(Marks("7/00000001/5/1", "7/00000001/5/1")) is None
+
+
+def test_a_used_file_without_its_mark_is_a_copy() -> None:
+    """Nobody can say what was claimed on it since, and a mark that is removed says that it went back."""
+    assert "copied" in (went_back(Marks(newest=FIRST, unmarked=True)) or "")
+    assert "copied" in (went_back(Marks(unmarked=True)) or "")
 
 
 def test_a_file_that_does_not_know_its_last_claim_is_older() -> None:

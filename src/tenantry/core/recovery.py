@@ -16,8 +16,9 @@ class Marks:
     """What tells a database from an earlier copy of itself.
 
     stamped: the identity that the database says it has, "" for a new one. found: the one that it has: on PostgreSQL
-    system identifier, timeline and database. last_claim: the last claim by the mark beside an SQLite file; newest: the last one
-    in it. noticed: the mark that a former look found ahead, so that one restore is noticed once.
+    system identifier, timeline, database and table. last_claim: the last claim by the mark beside an SQLite file;
+    newest: the last one in it. noticed: the mark that a former look found ahead, so that one restore is noticed once.
+    unmarked: whether an SQLite file that was used before has no mark beside it.
     """
 
     stamped: str = ""
@@ -25,6 +26,7 @@ class Marks:
     last_claim: AttemptId | None = None
     newest: AttemptId | None = None
     noticed: str = ""
+    unmarked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ def went_back(marks: Marks) -> str | None:
     """Say why this database may be an earlier copy, or None when nothing says so."""
     if marks.stamped and marks.stamped != marks.found:
         return f"the database was {marks.stamped} and is {marks.found} now: restored, copied or failed over"
+    if marks.unmarked:
+        return "the file was used before and has no mark of its claims beside it: it was copied, or somebody says so"
     ahead = marks.last_claim is not None and (marks.newest is None or marks.newest < marks.last_claim)
     if ahead and marks.last_claim != marks.noticed:
         return f"the file does not know claim {marks.last_claim}, which was made on it: it is an older copy"

@@ -32,6 +32,7 @@ IDENTITY = (
     "SELECT (SELECT system_identifier::text FROM pg_control_system())"
     " || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
     " || '/' || (SELECT oid::text FROM pg_database WHERE datname = current_database())"
+    " || '/' || 'stamp'::regclass::oid::text"  # a dump may be restored over the tables of the same database
 )
 
 
@@ -40,6 +41,7 @@ class ClaimMark:
 
     def __init__(self, database: Path) -> None:
         """Open it, or make it."""
+        self.made = not Path(f"{database}.claims").exists()  # a database that was used before is a copy, then
         self._handle = os.open(f"{database}.claims", os.O_CREAT | os.O_RDWR, 0o600)
         if not os.fstat(self._handle).st_size:
             os.pwrite(self._handle, b" " * MARK_BYTES, 0)  # its place on the disk: later the disk may be full
@@ -73,10 +75,12 @@ class RecoveryQueries(SweepQueries):
         if self.seam.name == "postgresql":
             return Marks(stamped, (await self.run(IDENTITY))[0][0])
         newest = (await self.run("SELECT MAX(id) FROM attempt"))[0][0]
+        last = self.claim_mark.read() if self.claim_mark else None
         return Marks(
-            last_claim=self.claim_mark.read() if self.claim_mark else None,
+            last_claim=last,
             newest=self.seam.id(AttemptId, newest) if newest else None,
             noticed=stamped,
+            unmarked=bool(known and self.claim_mark and (self.claim_mark.made or (stamped and not last))),
         )
 
     async def stamp(self) -> None:
@@ -85,6 +89,8 @@ class RecoveryQueries(SweepQueries):
             found = (await self.run(IDENTITY))[0][0]
         else:
             found = str((self.claim_mark and self.claim_mark.read()) or "")  # as text: an id would lose its prefix
+            if self.claim_mark:
+                self.claim_mark.made = False
         await self.run(
             "INSERT INTO stamp (name, value, at) VALUES (:name, :value, :now) ON CONFLICT (name)"
             " DO UPDATE SET value = excluded.value, at = excluded.at WHERE stamp.value <> excluded.value",
