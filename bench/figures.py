@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from statistics import median
 
 from rich.console import Console
 from rich.table import Table
+
+
+class Size(StrEnum):
+    """How much is measured: in a minute, in some ten with all figures, or at the sizes of the goals."""
+
+    QUICK = "quick"
+    USUAL = "usual"
+    LONG = "long"
 
 
 @dataclass(frozen=True)
@@ -51,4 +60,4 @@ def documents(figures: list[Figure]) -> list[dict[str, object]]:
     return [{**asdict(one), "reached": one.reached} for one in figures]
 
 
-__all__ = ["Figure", "documents", "median", "quantile", "show"]
+__all__ = ["Figure", "Size", "documents", "median", "quantile", "show"]
