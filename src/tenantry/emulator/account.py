@@ -5,23 +5,29 @@ Leaves sockets, the clock and waiting to `emulator.server`. An operation is one 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 from botocore import xform_name
 
+from tenantry.emulator.calls import Answer as Answer
+from tenantry.emulator.calls import Call, Params, Result
 from tenantry.emulator.errors import SesError, unsupported
 from tenantry.emulator.ledger import CallRecord
+from tenantry.emulator.neighbours.services import Asked, Neighbours
 from tenantry.emulator.operations_account import AccountOperations
 from tenantry.emulator.operations_identities import IdentityOperations
 from tenantry.emulator.operations_pools import PoolOperations
-from tenantry.emulator.operations_queue import QueueOperations
 from tenantry.emulator.operations_reputation import ReputationOperations
 from tenantry.emulator.operations_sending import SendingOperations
 from tenantry.emulator.operations_sets import ConfigurationSetOperations
 from tenantry.emulator.operations_tenants import TenantOperations
 from tenantry.emulator.options import Options
-from tenantry.emulator.state import Call, Params, Result
+from tenantry.emulator.sqs import Queue
 from tenantry.wire.aws import Service, WireError, encode_error
+
+if TYPE_CHECKING:
+    from tenantry.emulator.accounts import Accounts
 
 Operation = Callable[[Params, Call], Result]
 SENDS = frozenset({"SendEmail", "SendBulkEmail"})
@@ -38,15 +44,6 @@ class Request:
     query: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back: status, headers, body."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
 class Account(
     TenantOperations,
     ConfigurationSetOperations,
@@ -55,12 +52,12 @@ class Account(
     ReputationOperations,
     AccountOperations,
     SendingOperations,
-    QueueOperations,
 ):
-    """An SES account with its event queue; not safe for threads, one caller at a time."""
+    """An SES account in one Region, with the services around it; not safe for threads, one caller at a time."""
 
-    def __init__(self, options: Options, now: float) -> None:
-        super().__init__(options, now)
+    def __init__(self, options: Options, now: float, accounts: "Accounts | None" = None) -> None:
+        self.neighbours = Neighbours(options, Random(options.seed), now, accounts)
+        super().__init__(options, self.neighbours)
         self._operations: dict[str, Operation | None] = {}
 
     def does(self, operation: str) -> bool:
@@ -68,9 +65,11 @@ class Account(
         return self._operation(operation) is not None
 
     def call(self, request: Request, call: Call) -> Answer:
-        """Answer one request and write it into the ledger of calls (queue polling is not written down)."""
+        """Answer one request and, if it is for SES, write it into the ledger of calls."""
         request_id = self.new_uuid()
         params = request.service.decode(request.operation, request.body, request.uri, request.query)
+        if not request.service.is_rest:
+            return self.neighbours.call(Asked("sqs", request.operation, params), call, request_id)
         try:
             if isinstance(params, WireError):
                 raise SesError(params.code, params.message, params.status)
@@ -81,12 +80,25 @@ class Account(
         except SesError as refusal:
             answer = Answer(*encode_error(refusal.code, refusal.message, refusal.status, request_id))
             result, error = None, refusal.code
-        if request.service.is_rest:
-            detail = _detail(params, result) if request.operation in SENDS and isinstance(params, dict) else None
-            self.ledger.add_call(
-                CallRecord(call.now, request.operation, answer.status, call.key_id, request_id, error, detail)
-            )
+        detail = _detail(params, result) if request.operation in SENDS and isinstance(params, dict) else None
+        self.ledger.add_call(
+            CallRecord(call.now, request.operation, answer.status, call.key_id, request_id, error, detail)
+        )
         return answer
+
+    def next_due(self) -> float | None:
+        """Return when something is due by itself, here or at the neighbours, or None."""
+        mine, theirs = super().next_due(), self.neighbours.next_due()
+        return mine if theirs is None else theirs if mine is None else min(mine, theirs)
+
+    def publish_due(self, now: float) -> int:
+        """Do what has fallen due; return how much."""
+        return super().publish_due(now) + self.neighbours.do_due(now)
+
+    @property
+    def queues(self) -> dict[str, Queue]:
+        """The queues beside this account."""
+        return self.neighbours.queues
 
     def perform(self, operation: str, params: Params, call: Call) -> Result:
         """Do one operation with decoded parameters, or raise SesError; a refused call changes nothing."""
@@ -101,13 +113,12 @@ class Account(
         return self._operations[name]
 
     def _check_control_rate(self, request: Request, call: Call) -> None:
-        if request.service.is_rest and request.operation not in SENDS and not self.control_rate.take(1, call.now):
+        if request.operation not in SENDS and not self.control_rate.take(1, call.now):
             raise SesError("TooManyRequestsException", "Rate exceeded", 429)
 
 
 def _success(request: Request, result: Result, request_id: str) -> Answer:
-    kind = "application/json" if request.service.is_rest else "application/x-amz-json-1.0"
-    headers = {"content-type": kind, "x-amzn-requestid": request_id}
+    headers = {"content-type": "application/json", "x-amzn-requestid": request_id}
     return Answer(200, headers, request.service.encode(request.operation, result))
 
 

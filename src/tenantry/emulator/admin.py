@@ -102,7 +102,7 @@ class Admin:
                 "sent_last_24_hours": account.day.total(now),
                 "messages": account.ledger.messages_total,
                 "calls": account.ledger.calls_total,
-                "queue": {"visible": visible, "in_flight": flying, "published": account.published},
+                "queue": {"visible": visible, "in_flight": flying, "published": account.neighbours.published},
                 "tenants": [
                     {"name": each.name, "arn": each.arn, "status": account.entities[each.arn].aggregate,
                      "resources": list(each.resources)}

@@ -4,9 +4,12 @@ Leaves their form as JSON to `emulator.admin`.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tenantry.emulator.events import Sent
 
 
 @dataclass(slots=True)
@@ -41,11 +44,16 @@ class MessageRecord:
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """One event of a message: when it is due (epoch seconds), its kind, and how its JSON is made."""
+    """One event of a message: when it is due (epoch seconds), its kind as in MatchingEventTypes, how its JSON is made.
+
+    `sent` has what destinations may want besides: tags, automatic tags, headers, tenant.
+    """
 
     at: float
     kind: str
     render: Callable[[], str]
+    sent: "Sent | None" = None
+    link_tags: Mapping[str, Sequence[str]] | None = None
 
 
 class Ledger:

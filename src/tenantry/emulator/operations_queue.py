@@ -5,9 +5,10 @@ Leaves the queue itself to `emulator.sqs` and long polling to the server.
 
 from typing import Any
 
+from tenantry.emulator.calls import Call, Params, Result
 from tenantry.emulator.errors import SesError
+from tenantry.emulator.options import Options
 from tenantry.emulator.sqs import VISIBILITY_SECONDS, Entry, Queue
-from tenantry.emulator.state import Call, Params, Result, State
 
 RECEIVE_MAX = 10
 BATCH_MAX = 10
@@ -15,8 +16,11 @@ VISIBILITY_MAX_SECONDS = 43_200
 WAIT_MAX_SECONDS = 20
 
 
-class QueueOperations(State):
+class QueueOperations:
     """Receive and delete messages; look up queues."""
+
+    options: Options
+    queues: dict[str, Queue]
 
     def receive_message(self, params: Params, call: Call) -> Result:
         queue = self._queue(params)

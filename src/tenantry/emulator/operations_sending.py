@@ -212,11 +212,12 @@ class SendingOperations(State):
 
     def _happen(self, sent: Sent, now: float, at: float, kind: str, render: Callable[[], str]) -> None:
         name = sent.configuration_set or ""
-        self.ledger.add_event(sent.message_id, EventRecord(at, kind, render))
+        event = EventRecord(at, kind, render, sent)
+        self.ledger.add_event(sent.message_id, event)
         if at <= now:
-            self.publish(at, name, kind, render)
+            self.publish(name, event)
         else:
-            self.schedule(at, name, kind, render)
+            self.schedule(name, event)
 
 
 def _tags(params: Params, mail: Mail) -> dict[str, str]:

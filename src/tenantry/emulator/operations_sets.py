@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from tenantry.emulator.errors import SesError, already_exists, bad_request, not_found, unsupported
-from tenantry.emulator.events import TEST_MESSAGE
 from tenantry.emulator.state import Call, ConfigurationSet, Params, Result, State, page, tag_list, tags_of
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -99,16 +98,14 @@ class ConfigurationSetOperations(State):
             raise SesError(
                 "LimitExceededException", f"A configuration set has at most {DESTINATIONS_MAX} destinations."
             )
-        self._set_destination(found, name, params["EventDestination"])
-        # Real SES publishes this plain text when a topic is attached; readers must bear it.
-        topic_arn = found.destinations[name]["SnsDestination"]["TopicArn"]
-        self.tell(topic_arn, call.now, lambda: TEST_MESSAGE, subject=None)
+        self._set_destination(found, name, params["EventDestination"], call)
+        self.bearer.validated(found.destinations[name], call)
         return None
 
     def update_configuration_set_event_destination(self, params: Params, call: Call) -> Result:
         found = self.configuration_set(params["ConfigurationSetName"])
         name = _existing(found, params)
-        self._set_destination(found, name, {**found.destinations[name], **params["EventDestination"]})
+        self._set_destination(found, name, {**found.destinations[name], **params["EventDestination"]}, call)
         return None
 
     def get_configuration_set_event_destinations(self, params: Params, call: Call) -> Result:
@@ -130,7 +127,7 @@ class ConfigurationSetOperations(State):
         if name and name not in self.pools and name not in ("ses-shared-pool", "ses-default-dedicated-pool"):
             raise not_found(f"Dedicated IP pool <{name}> does not exist.")
 
-    def _set_destination(self, found: ConfigurationSet, name: str, given: Mapping[str, Any]) -> None:
+    def _set_destination(self, found: ConfigurationSet, name: str, given: Mapping[str, Any], call: Call) -> None:
         targets = sorted(key for key in given if key.endswith("Destination"))
         if len(targets) != 1:
             raise bad_request("An event destination needs exactly one target.")
@@ -138,9 +135,7 @@ class ConfigurationSetOperations(State):
             raise unsupported(f"event destinations of the kind {targets[0]}; use SnsDestination")
         if not given.get("MatchingEventTypes"):
             raise bad_request("MatchingEventTypes must name at least one event type.")
-        topic_arn = given["SnsDestination"]["TopicArn"]
-        if topic_arn not in self.subscriptions:
-            raise bad_request(f"SNS topic <{topic_arn}> not found.")
+        self.bearer.attach(given, call)
         found.destinations[name] = {"Enabled": False, **given}
         found.destinations_changed()
 

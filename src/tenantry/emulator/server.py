@@ -1,26 +1,28 @@
 """Owns the shell of the local SES: HTTP, the clock, long polling and the pump that publishes events when they are due.
 
-Leaves every answer to `emulator.account`. SES and SQS share one port: SQS calls carry X-Amz-Target.
+Leaves every answer to `emulator.account` and the neighbours beside it; whose account it is, to `emulator.accounts`.
 """
 
 import asyncio
 import contextlib
 import gc
-import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import uvicorn
 from botocore.loaders import Loader
 
-from tenantry.emulator.account import Account, Answer, Request
+from tenantry.emulator.account import Account, Request
+from tenantry.emulator.accounts import PLACES_MAX, Accounts
 from tenantry.emulator.admin import Admin
+from tenantry.emulator.calls import Answer, Arrival, Call, signed_scope
+from tenantry.emulator.neighbours.services import Asked, read, sqs_codec
 from tenantry.emulator.options import Options
-from tenantry.emulator.state import Call, Params
-from tenantry.wire.aws import Service, WireError, encode_error
+from tenantry.wire.aws import Service, encode_error
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -28,8 +30,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY_MAX_BYTES = 45_000_000  # SES takes 40 MB after base64
 PUMP_IDLE_SECONDS = 1.0
-NOTHING = b"{}"  # the answer of a receive that finds no message
-_CREDENTIAL = re.compile(rb"Credential=([^/,\s]+)/")
 
 
 def wall_clock() -> float:
@@ -40,25 +40,22 @@ def wall_clock() -> float:
 @cache
 def services() -> tuple[Service, Service]:
     """Return SES v2 and SQS, compiled from botocore's models once a process."""
-    loader = Loader()
-    ses, sqs = (loader.load_service_model(name, "service-2") for name in ("sesv2", "sqs"))
-    # ReceiveMessage takes names of message attributes where its model lists only those of queues.
-    del sqs["shapes"]["QueueAttributeName"]["enum"]
-    return Service(ses, "sesv2"), Service(sqs, "sqs")
+    return Service(Loader().load_service_model("sesv2", "service-2"), "sesv2"), sqs_codec()
 
 
 class LocalSes:
-    """The ASGI application of one account."""
+    """The ASGI application: one endpoint for SES and the services around it, in every account and Region."""
 
     def __init__(self, options: Options, clock: Callable[[], float] = wall_clock) -> None:
-        self.account = Account(options, clock())
+        self.accounts = Accounts(options, clock())
+        self.account = self.accounts.home
         self._clock = clock
-        self._ses, self._sqs = services()
+        self._ses, _ = services()
         self._admin = Admin(self.account, clock).app()
         self._arrived = asyncio.Event()
         self._scheduled = asyncio.Event()
         self._is_closing = False
-        self._told = 0  # how many messages of the queue the long polls were woken for
+        self._told = 0  # how many messages of the queues the long polls were woken for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -70,94 +67,98 @@ class LocalSes:
             await _reply(send, await self._answer(scope, receive))
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        headers = dict(scope["headers"])
         body = await _body(receive)
         if body is None:
             return self._refused("RequestEntityTooLargeException", "The request is too large.", 413)
-        call = Call(self._clock(), *_caller(scope, headers))
-        if not call.key_id:
+        arrival = _arrival(scope, body)
+        key_id, region, _ = arrival.scope
+        if not key_id:
+            if page := self.account.neighbours.page(arrival):
+                return page
             message = "Missing Authentication Token: sign the request (any key pair will do, it is not checked)."
             return self._refused("MissingAuthenticationTokenException", message, 403)
-        if target := headers.get(b"x-amz-target"):
-            return await self._queue_call(target.decode("latin-1"), body, call, receive)
-        path = scope.get("raw_path", b"") or scope["path"].encode()
-        route = self._ses.route(scope["method"], path.decode("latin-1"))
-        if route is None:
-            message = f"{scope['method']} {scope['path']} is no operation of SES v2."
-            return self._refused("UnknownOperationException", message, 404)
-        name, labels = route
-        answer = self.account.call(
-            Request(self._ses, name, body, labels, scope["query_string"].decode("latin-1")), call
-        )
-        self._wake()
-        if name == "SendEmail" and (latency := self.account.options.latency_seconds):
-            await asyncio.sleep(latency)
-        return answer
+        account = self.accounts.called(key_id, region)
+        if account is None:
+            message = f"There is no Region '{region}' here, or there are {PLACES_MAX} accounts and Regions already."
+            return self._refused("UnrecognizedClientException", message, 403)
+        call = Call(self._clock(), key_id, (scope.get("client") or ("127.0.0.1",))[0], _endpoint(scope, arrival))
+        if route := self._ses.route(arrival.method, arrival.path):
+            return await self._ses_call(route, arrival, account, call)
+        if asked := read(arrival):
+            return await self._neighbour_call(asked, account, call, receive)
+        message = f"{arrival.method} {scope['path']} is no operation of SES v2."
+        return self._refused("UnknownOperationException", message, 404)
 
     def _refused(self, code: str, message: str, status: int) -> Answer:
         return Answer(*encode_error(code, message, status, self.account.new_uuid()))
 
-    async def _queue_call(self, target: str, body: bytes, call: Call, receive: Receive) -> Answer:
-        name = self._sqs.target(target)
-        if name is None:
-            return self._refused("UnknownOperationException", f"{target} is not known here.", 404)
-        request = Request(self._sqs, name, body)
-        answer = self.account.call(request, call)
-        if name != "ReceiveMessage" or answer.body != NOTHING:
-            return answer
-        params = self._sqs.decode(name, body)
-        assert not isinstance(params, WireError)
-        if not params.get("WaitTimeSeconds"):
+    async def _ses_call(
+        self, route: tuple[str, dict[str, str]], arrival: Arrival, account: Account, call: Call
+    ) -> Answer:
+        name, labels = route
+        answer = account.call(Request(self._ses, name, arrival.body, labels, arrival.query), call)
+        self._wake(account)
+        if name == "SendEmail" and (latency := self.account.options.latency_seconds):
+            await asyncio.sleep(latency)
+        return answer
+
+    async def _neighbour_call(self, asked: Asked, account: Account, call: Call, receive: Receive) -> Answer:
+        neighbours = account.neighbours
+        answer = neighbours.call(asked, call, account.new_uuid())
+        self._wake(account)
+        wait = neighbours.wait_of(asked, answer)
+        if wait <= 0.0:
             return answer
         gone = asyncio.ensure_future(receive())  # the body is read: all that can still come is that the caller hung up
         try:
-            return await self._long_poll(request, params, call, gone) or answer
+            return await self._long_poll(asked, account, call, wait, gone=gone) or answer
         finally:
             gone.cancel()
 
     async def _long_poll(
-        self, request: Request, params: Params, call: Call, gone: asyncio.Future[Any]
+        self, asked: Asked, account: Account, call: Call, wait: float, *, gone: asyncio.Future[Any]
     ) -> Answer | None:
         """Ask again whenever something arrives or comes back, until the wait is over; None once the caller is gone."""
-        queue = self.account.queue_of(params)
-        waited_until = time.monotonic() + params["WaitTimeSeconds"]
+        neighbours = account.neighbours
+        waited_until = time.monotonic() + wait
         while True:
             left = waited_until - time.monotonic()
             if left <= 0 or self._is_closing:
-                return self.account.call(request, _at(call, self._clock()))
-            if queue is not None and (back_at := queue.next_visible_at()) is not None:
+                return neighbours.call(asked, replace(call, now=self._clock()), account.new_uuid())
+            if (back_at := neighbours.next_visible_at(asked)) is not None:
                 left = min(left, max(0.001, back_at - self._clock()))
             arrived = asyncio.ensure_future(self._arrived.wait())
             await asyncio.wait((gone, arrived), timeout=left, return_when=asyncio.FIRST_COMPLETED)
             arrived.cancel()
             if gone.done():
                 return None
-            answer = self.account.call(request, _at(call, self._clock()))
-            if answer.body != NOTHING:
+            answer = neighbours.call(asked, replace(call, now=self._clock()), account.new_uuid())
+            if not neighbours.wait_of(asked, answer):
                 return answer
 
     def close(self) -> None:
         """Answer the long polls that wait, and let none wait any more."""
         self._is_closing = True
-        self._wake()
+        self._wake(self.account)
 
-    def _wake(self) -> None:
-        """Wake long polls if something was published, and the pump if an event waits for its time; both look again."""
-        if self.account.published != self._told or self._is_closing:
-            self._told = self.account.published
+    def _wake(self, account: Account | None = None) -> None:
+        """Wake long polls if something was published, and the pump if this account waits for a time; both look again."""
+        published = self.accounts.published
+        if published != self._told or self._is_closing:
+            self._told = published
             waiting, self._arrived = self._arrived, asyncio.Event()
             waiting.set()
-        if self.account.next_due() is not None:
+        if account and account.next_due() is not None:
             self._scheduled.set()
 
     async def _pump(self) -> None:
         while True:
-            due = self.account.next_due()
+            due = self.accounts.next_due()
             pause = PUMP_IDLE_SECONDS if due is None else min(PUMP_IDLE_SECONDS, max(0.0, due - self._clock()))
             self._scheduled.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._scheduled.wait(), pause)
-            if self.account.publish_due(self._clock()):
+            if self.accounts.publish_due(self._clock()):
                 self._wake()
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -229,15 +230,15 @@ def _is_ours(scope: Scope) -> bool:
     return path.startswith("/_local/") or (path == "/" and scope["method"] == "GET" and not scope["query_string"])
 
 
-def _caller(scope: Scope, headers: dict[bytes, bytes]) -> tuple[str, str, str]:
-    found = _CREDENTIAL.search(headers.get(b"authorization", b""))
-    key_id = found[1].decode("latin-1") if found else ""
-    host = headers.get(b"host", b"127.0.0.1").decode("latin-1")
-    return key_id, (scope.get("client") or ("127.0.0.1",))[0], f"{scope.get('scheme', 'http')}://{host}"
+def _arrival(scope: Scope, body: bytes) -> Arrival:
+    headers = dict(scope["headers"])
+    path = (scope.get("raw_path", b"") or scope["path"].encode()).decode("latin-1")
+    query = scope["query_string"].decode("latin-1")
+    return Arrival(scope["method"], path, query, headers, body, signed_scope(headers.get(b"authorization", b"")))
 
 
-def _at(call: Call, now: float) -> Call:
-    return Call(now, call.key_id, call.source_ip, call.endpoint)
+def _endpoint(scope: Scope, arrival: Arrival) -> str:
+    return f"{scope.get('scheme', 'http')}://{arrival.headers.get(b'host', b'127.0.0.1').decode('latin-1')}"
 
 
 async def _body(receive: Receive) -> bytes | None:

@@ -7,33 +7,36 @@ import base64
 import binascii
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
+from tenantry.emulator.calls import Call as Call
+from tenantry.emulator.calls import Params as Params
+from tenantry.emulator.calls import Result as Result
 from tenantry.emulator.errors import bad_request, not_found
-from tenantry.emulator.events import notice
-from tenantry.emulator.ledger import Ledger
+from tenantry.emulator.faults import EventFaultKind, Faults
+from tenantry.emulator.ledger import EventRecord, Ledger
 from tenantry.emulator.meters import RollingDay, TokenBucket
-from tenantry.emulator.options import FEED_NAME, Options
+from tenantry.emulator.options import Options
 from tenantry.emulator.recipients import Recipients
-from tenantry.emulator.sqs import Entry, Queue
 
 PAGE_SIZE = 100
-Params = Mapping[str, Any]
-Result = dict[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """The circumstances of one call: when, by whom, from where, and under which address the server was reached."""
+class Bearer(Protocol):
+    """Who brings SES's events to their destinations, each given as the API's EventDestination has it."""
 
-    now: float
-    key_id: str = "local"
-    source_ip: str = "127.0.0.1"
-    endpoint: str = "http://127.0.0.1"
+    def attach(self, destination: Mapping[str, Any], call: Call) -> None:
+        """Take note that SES will publish to it, or raise SES's error if it cannot."""
+
+    def validated(self, destination: Mapping[str, Any], call: Call) -> None:
+        """Publish what SES publishes to a destination that was just made."""
+
+    def bear(self, destination: Mapping[str, Any], event: EventRecord) -> None:
+        """Publish one event to it."""
 
 
 @dataclass(slots=True)
@@ -59,16 +62,16 @@ class ConfigurationSet:
     sending_enabled: bool = True
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     destinations: dict[str, dict[str, Any]] = field(default_factory=dict)
-    topics: dict[str, list[str]] = field(default_factory=dict)  # event type -> topic ARNs
+    listeners: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # event type -> destinations
 
     def destinations_changed(self) -> None:
-        """Recompute which topics hear of which events."""
-        topics: dict[str, list[str]] = defaultdict(list)
+        """Recompute which destinations hear of which events."""
+        listeners: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for destination in self.destinations.values():
-            if destination.get("Enabled") and (sns := destination.get("SnsDestination")):
+            if destination.get("Enabled"):
                 for kind in destination["MatchingEventTypes"]:
-                    topics[kind].append(sns["TopicArn"])
-        self.topics = dict(topics)
+                    listeners[kind].append(destination)
+        self.listeners = dict(listeners)
 
 
 @dataclass(slots=True)
@@ -129,8 +132,10 @@ class Entity:
 class State:
     """Everything an account remembers."""
 
-    def __init__(self, options: Options, now: float) -> None:
+    def __init__(self, options: Options, bearer: Bearer) -> None:
         self.random = Random(options.seed)
+        self.faults = Faults(Random(f"faults of {options.seed}"))
+        self.bearer = bearer
         self.tenants: dict[str, Tenant] = {}
         self.sets: dict[str, ConfigurationSet] = {}
         self.identities: dict[str, Identity] = {}
@@ -141,10 +146,8 @@ class State:
         self.enforcement = "HEALTHY"
         self.day = RollingDay()
         self.ledger = Ledger(options.ledger_max, options.ledger_contents_max)
-        self.queues = {FEED_NAME: Queue(FEED_NAME, now)}
-        self.subscriptions = {options.topic_arn: [FEED_NAME]}
-        self.published = 0
-        self._due: list[tuple[float, int, str, str, Callable[[], str]]] = []
+        self._due: list[tuple[float, int, str, EventRecord, bool]] = []
+        self._withheld: list[tuple[str, EventRecord]] = []
         self._order = count()
         self.configure(options)
 
@@ -210,9 +213,9 @@ class State:
                 f"Resource <{arn}> is associated with tenants [{', '.join(names)}]; disassociate it first."
             )
 
-    def schedule(self, due: float, set_name: str, kind: str, render: Callable[[], str]) -> None:
+    def schedule(self, set_name: str, event: EventRecord) -> None:
         """Have an event published once its time has come."""
-        heapq.heappush(self._due, (due, next(self._order), set_name, kind, render))
+        heapq.heappush(self._due, (event.at, next(self._order), set_name, event, False))
 
     def next_due(self) -> float | None:
         """Return when the next event is due, or None."""
@@ -222,24 +225,36 @@ class State:
         """Publish the events whose time has come; return how many."""
         number = 0
         while self._due and self._due[0][0] <= now:
-            due, _, set_name, kind, render = heapq.heappop(self._due)
-            self.publish(due, set_name, kind, render)
+            _, _, set_name, event, is_late = heapq.heappop(self._due)
+            (self._tell if is_late else self.publish)(set_name, event)
             number += 1
         return number
 
-    def publish(self, at: float, set_name: str, kind: str, render: Callable[[], str]) -> None:
-        """Tell every enabled destination of the set that listens to this kind of event."""
-        found = self.sets.get(set_name)
-        for topic_arn in found.topics.get(kind, ()) if found else ():
-            self.tell(topic_arn, at, render)
+    def publish(self, set_name: str, event: EventRecord) -> None:
+        """Tell every enabled destination of the set that listens to this kind of event, unless a fault is ordered."""
+        if self.faults.is_feed_stopped:
+            self._withheld.append((set_name, event))
+            return
+        fault = self.faults.for_event(event.kind)
+        if fault is None:
+            self._tell(set_name, event)
+        elif fault.kind is EventFaultKind.DELAY:
+            heapq.heappush(self._due, (event.at + fault.seconds, next(self._order), set_name, event, True))
+        elif fault.kind is EventFaultKind.DUPLICATE:
+            self._tell(set_name, event)
+            self._tell(set_name, event)
 
-    def tell(self, topic_arn: str, at: float, render: Callable[[], str], **form: Any) -> None:
-        """Publish a message to a topic: one entry for each subscribed queue."""
-        notice_id = self.new_uuid()
-        for name in self.subscriptions.get(topic_arn, ()):
-            entry = Entry(self.new_uuid(), at, lambda: notice(render(), topic_arn, notice_id, at, **form))
-            self.queues[name].put(entry)
-            self.published += 1
+    def resume_feed(self) -> None:
+        """Let events flow again; those withheld go out now, in their order."""
+        self.faults.is_feed_stopped = False
+        withheld, self._withheld = self._withheld, []
+        for each in withheld:
+            self.publish(*each)
+
+    def _tell(self, set_name: str, event: EventRecord) -> None:
+        found = self.sets.get(set_name)
+        for destination in found.listeners.get(event.kind, ()) if found else ():
+            self.bearer.bear(destination, event)
 
 
 def tags_of(params: Params) -> dict[str, str]:
