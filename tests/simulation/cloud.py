@@ -25,9 +25,9 @@ from tenantry.aws.send import SesSender
 from tenantry.aws.session import new_session
 from tenantry.emulator.account import Account, Request
 from tenantry.emulator.account import Answer as Said
+from tenantry.emulator.neighbours.queue import Entry, Queue
 from tenantry.emulator.options import FEED_NAME
 from tenantry.emulator.server import services
-from tenantry.emulator.sqs import Entry, Queue
 from tenantry.emulator.state import Call
 from tenantry.wire.aws import encode_error
 from tests.simulation.faults import Faults

@@ -35,8 +35,8 @@ from tenantry.core.message import Accepted, Refusal, RefusalCode, Submission
 from tenantry.core.pause import Author, Pause, ScopeId
 from tenantry.core.tenant import DkimMode, NewIdentity, NewStream, NewTenant, Scope, Stream, StreamClass
 from tenantry.emulator.account import Account
+from tenantry.emulator.neighbours.queue import Queue
 from tenantry.emulator.options import FEED_NAME
-from tenantry.emulator.sqs import Queue
 from tenantry.flow.guard import end_pause, open_pause
 from tenantry.ports import StoreBusy
 from tenantry.store.migrate import migrate

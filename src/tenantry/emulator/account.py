@@ -14,6 +14,7 @@ from tenantry.emulator.calls import Answer as Answer
 from tenantry.emulator.calls import Call, Params, Result
 from tenantry.emulator.errors import SesError, unsupported
 from tenantry.emulator.ledger import CallRecord
+from tenantry.emulator.neighbours.queue import Queue
 from tenantry.emulator.neighbours.services import Asked, Neighbours
 from tenantry.emulator.operations_account import AccountOperations
 from tenantry.emulator.operations_identities import IdentityOperations
@@ -23,7 +24,6 @@ from tenantry.emulator.operations_sending import SendingOperations
 from tenantry.emulator.operations_sets import ConfigurationSetOperations
 from tenantry.emulator.operations_tenants import TenantOperations
 from tenantry.emulator.options import Options
-from tenantry.emulator.sqs import Queue
 from tenantry.wire.aws import Service, WireError, encode_error
 
 if TYPE_CHECKING:

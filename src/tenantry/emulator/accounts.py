@@ -17,13 +17,14 @@ _REGION = re.compile(r"[a-z]{2}(-[a-z]{1,12}){1,3}-[0-9]{1,2}")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An access key: its secret, and the account that it belongs to; `token` is a session's."""
+    """An access key: its secret, and the account that it belongs to; `token` and `arn` are a session's."""
 
     id: str
     secret: str
     account_id: str
     token: str | None = None
     expires_at: float | None = None
+    arn: str | None = None
 
 
 class Accounts:

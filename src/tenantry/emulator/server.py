@@ -20,7 +20,9 @@ from tenantry.emulator.account import Account, Request
 from tenantry.emulator.accounts import PLACES_MAX, Accounts
 from tenantry.emulator.admin import Admin
 from tenantry.emulator.calls import Answer, Arrival, Call, signed_scope
-from tenantry.emulator.neighbours.services import Asked, read, sqs_codec
+from tenantry.emulator.neighbours.codecs import json_codec
+from tenantry.emulator.neighbours.postman import Postman
+from tenantry.emulator.neighbours.services import Asked, read
 from tenantry.emulator.options import Options
 from tenantry.wire.aws import Service, encode_error
 
@@ -40,7 +42,7 @@ def wall_clock() -> float:
 @cache
 def services() -> tuple[Service, Service]:
     """Return SES v2 and SQS, compiled from botocore's models once a process."""
-    return Service(Loader().load_service_model("sesv2", "service-2"), "sesv2"), sqs_codec()
+    return Service(Loader().load_service_model("sesv2", "service-2"), "sesv2"), json_codec("sqs")
 
 
 class LocalSes:
@@ -55,6 +57,8 @@ class LocalSes:
         self._arrived = asyncio.Event()
         self._scheduled = asyncio.Event()
         self._is_closing = False
+        self._postman = Postman(lambda: [each.neighbours for each in self.accounts], clock)
+        self._postman.on_settled = self._wake
         self._told = 0  # how many messages of the queues the long polls were woken for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,8 +76,10 @@ class LocalSes:
             return self._refused("RequestEntityTooLargeException", "The request is too large.", 413)
         arrival = _arrival(scope, body)
         key_id, region, _ = arrival.scope
+        call = Call(self._clock(), key_id, (scope.get("client") or ("127.0.0.1",))[0], _endpoint(scope, arrival))
         if not key_id:
-            if page := self.account.neighbours.page(arrival):
+            if page := self.account.neighbours.page(arrival, call):
+                self._wake(self.account)
                 return page
             message = "Missing Authentication Token: sign the request (any key pair will do, it is not checked)."
             return self._refused("MissingAuthenticationTokenException", message, 403)
@@ -81,7 +87,6 @@ class LocalSes:
         if account is None:
             message = f"There is no Region '{region}' here, or there are {PLACES_MAX} accounts and Regions already."
             return self._refused("UnrecognizedClientException", message, 403)
-        call = Call(self._clock(), key_id, (scope.get("client") or ("127.0.0.1",))[0], _endpoint(scope, arrival))
         if route := self._ses.route(arrival.method, arrival.path):
             return await self._ses_call(route, arrival, account, call)
         if asked := read(arrival):
@@ -150,6 +155,8 @@ class LocalSes:
             waiting.set()
         if account and account.next_due() is not None:
             self._scheduled.set()
+        if any(each.neighbours.next_delivery() is not None for each in self.accounts):
+            self._postman.wake()
 
     async def _pump(self) -> None:
         while True:
@@ -163,10 +170,11 @@ class LocalSes:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        pump = asyncio.create_task(self._pump())
+        loops = [asyncio.create_task(each) for each in (self._pump(), self._postman.run())]
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        pump.cancel()
+        for loop in loops:
+            loop.cancel()
         await send({"type": "lifespan.shutdown.complete"})
 
 

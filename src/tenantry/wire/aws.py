@@ -49,12 +49,14 @@ class _Operation:
 class Service:
     """One AWS service as its server sees it: which operation a request is, its checked parameters, its answer."""
 
-    def __init__(self, model: Mapping[str, Any], name: str | None = None) -> None:
+    def __init__(self, model: Mapping[str, Any], name: str | None = None, invalid: str | None = None) -> None:
+        """Compile a model; `invalid` is the error for parameters that do not fit it, where it is not the usual one."""
         self.model = ServiceModel(dict(model), name)
         self.is_rest = self.model.metadata["protocol"] == "rest-json"
         self.operation_names: tuple[str, ...] = tuple(self.model.operation_names)
         self._statuses = _error_statuses(self.model)
-        self._invalid = "BadRequestException" if "BadRequestException" in self._statuses else "InvalidParameterValue"
+        usual = "BadRequestException" if "BadRequestException" in self._statuses else "InvalidParameterValue"
+        self._invalid = invalid or usual
         readers, writers = Readers(), Writers()
         models = {name: self.model.operation_model(name) for name in self.operation_names}
         self._operations = {name: _compiled(model, readers, writers) for name, model in models.items()}

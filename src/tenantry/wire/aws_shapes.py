@@ -141,7 +141,7 @@ def _length(shape: Shape) -> Callable[[int, str, object], None] | None:
 def _string(shape: StringShape) -> Reader:
     check, allowed = _length(shape), tuple(shape.enum)
     pattern = shape.metadata.get("pattern")
-    found = re.compile(pattern).fullmatch if pattern else None
+    found = re.compile(_UNICODE_CLASS.sub(_as_python_has_it, pattern)).fullmatch if pattern else None
 
     def read(value: Any, path: str) -> str:
         if type(value) is not str:
@@ -155,6 +155,20 @@ def _string(shape: StringShape) -> Reader:
         return value
 
     return read
+
+
+_UNICODE_CLASS = re.compile(r"\\p\{(\w+)\}")
+_CLASSES = {
+    "Z": r"\s",
+    "Zs": r"\s",
+    "P": r"!-/:-@\[-`{-~\u00a1-\u00bf\u2010-\u205e\u3001-\u303f",
+    "S": r"$+<=>^`|~\u20a0-\u2bff",
+}
+
+
+def _as_python_has_it(found: re.Match[str]) -> str:
+    """Return a Unicode class, which only stands inside brackets in the models, in terms that Python's `re` knows."""
+    return _CLASSES.get(found[1], r"\w")
 
 
 def _number(shape: Shape, kind: type[int] | type[float]) -> Reader:

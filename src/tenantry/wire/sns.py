@@ -4,7 +4,7 @@ Leaves keys, certificates and fetching to others, and what the message says to i
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,14 @@ def parse(body: str | bytes) -> Notice | Malformed:
     except (ValueError, RecursionError):
         return Malformed("the body is not JSON")
     return Notice(kind, message_id, topic_arn, message, timestamp, subject if isinstance(subject, str) else None, event)
+
+
+def build_signed(
+    notice: Mapping[str, str], sign: Callable[[bytes], str], *, version: str, cert_url: str, **more: object
+) -> str:
+    """Return the JSON text of a notice of any type with its signature; `more` stands last, unsigned (UnsubscribeURL)."""
+    signature = {"SignatureVersion": version, "Signature": sign(signed_text(notice)), "SigningCertURL": cert_url}
+    return json.dumps({**notice, **signature, **more})
 
 
 def signed_text(notice: Mapping[str, str]) -> bytes:

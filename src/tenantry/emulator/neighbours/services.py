@@ -3,137 +3,220 @@
 Leaves what each service does to its own module.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from botocore import xform_name
-from botocore.loaders import Loader
 
-from tenantry.emulator.calls import Answer, Arrival, Call
+from tenantry.emulator.calls import Answer, Arrival, Call, Params, Result
 from tenantry.emulator.errors import SesError, bad_request, unsupported
-from tenantry.emulator.events import TEST_MESSAGE, notice
+from tenantry.emulator.events import SUBJECT, TEST_MESSAGE
 from tenantry.emulator.ledger import EventRecord
-from tenantry.emulator.operations_queue import QueueOperations
+from tenantry.emulator.neighbours import codecs
+from tenantry.emulator.neighbours.cloudwatch import CloudWatch
+from tenantry.emulator.neighbours.codecs import Asked as Asked
+from tenantry.emulator.neighbours.events import Events
+from tenantry.emulator.neighbours.organizations import Organizations
+from tenantry.emulator.neighbours.place import Place
+from tenantry.emulator.neighbours.queue import Queue
+from tenantry.emulator.neighbours.quotas import DAILY, RATE, ServiceQuotas
+from tenantry.emulator.neighbours.ses_events import DETAIL_TYPES
+from tenantry.emulator.neighbours.signing import Signer
+from tenantry.emulator.neighbours.sns import Sns
+from tenantry.emulator.neighbours.sns_delivery import Delivery
+from tenantry.emulator.neighbours.sns_topics import Subscription, Topic
+from tenantry.emulator.neighbours.sqs import Sqs
+from tenantry.emulator.neighbours.sts import Sts
+from tenantry.emulator.neighbours.support import Support
 from tenantry.emulator.options import FEED_NAME, Options
-from tenantry.emulator.sqs import Entry, Queue
-from tenantry.wire.aws import Service, WireError, encode_error
+from tenantry.wire.aws import WireError
 
 if TYPE_CHECKING:
     from tenantry.emulator.accounts import Accounts
 
-NOTHING = b"{}"
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One call of a neighbour as it was read."""
-
-    service: str
-    operation: str
-    params: dict[str, Any] | WireError
+Operation = Callable[[Params, Call], Result]
 
 
 @cache
-def sqs_codec() -> Service:
-    """Return SQS, compiled from botocore's model once a process."""
-    model = Loader().load_service_model("sqs", "service-2")
-    # ReceiveMessage takes names of message attributes where its model lists only those of queues.
-    del model["shapes"]["QueueAttributeName"]["enum"]
-    return Service(model, "sqs")
+def signer() -> Signer:
+    """Return the key of this process's SNS: one, as all Regions' notices may be checked with one certificate."""
+    return Signer()
 
 
 def read(arrival: Arrival) -> Asked | None:
     """Read a call of one of the neighbours; None if it is none of theirs."""
-    target = arrival.target
-    if not target:
-        return None
-    codec = sqs_codec()
-    operation = codec.target(target)
-    if operation is None:
-        message = f"{target} is not known here."
-        return Asked("sqs", target, WireError("UnknownOperationException", message, 404))
-    return Asked("sqs", operation, codec.decode(operation, arrival.body))
+    if arrival.target:
+        return codecs.read_json(arrival.target, arrival.body)
+    if arrival.is_form:
+        return codecs.read_query(arrival.scope.service, arrival.path, arrival.body)
+    if arrival.method == "GET" and "Action=" in arrival.query:
+        return codecs.read_query(arrival.scope.service, arrival.path, arrival.query.encode())
+    return None
 
 
-class Neighbours(QueueOperations):
+class Neighbours:
     """The services around SES in one account and Region; `accounts` leads to the others (None: there are none)."""
 
     def __init__(self, options: Options, random: Random, now: float, accounts: "Accounts | None" = None) -> None:
-        self.options = options
-        self.random = random
-        self.accounts = accounts
-        self.published = 0
-        self.queues = {FEED_NAME: Queue(FEED_NAME, now)}
-        self.subscriptions = {options.topic_arn: [FEED_NAME]}
+        self._options = options
+        self._accounts = accounts
+        self.place = place = Place(options.account_id, options.region, random, self._find)
+        self.sqs = Sqs(place)
+        self.sns = Sns(place, signer())
+        self.events = Events(place, self.sns)
+        self.cloudwatch = CloudWatch(place, self.sns, self.events)
+        self.quotas = ServiceQuotas(place, self._limits)
+        self.support = Support(place)
+        self.organizations = Organizations(place, accounts)
+        self._services: dict[str, object] = {
+            "sqs": self.sqs,
+            "sns": self.sns,
+            "events": self.events,
+            "cloudwatch": self.cloudwatch,
+            "sts": Sts(place, accounts),
+            "service-quotas": self.quotas,
+            "support": self.support,
+            "organizations": self.organizations,
+        }
+        self._operations: dict[tuple[str, str], Operation | None] = {}
+        self._make_feed(now)
+
+    @property
+    def queues(self) -> dict[str, Queue]:
+        """The queues of this place, by name."""
+        return self.place.queues
+
+    @property
+    def published(self) -> int:
+        """How much was ever put into a queue: a long poll that sees it grow looks again."""
+        return self.place.published
 
     def call(self, asked: Asked, call: Call, request_id: str) -> Answer:
         """Answer one call that was read."""
-        codec = sqs_codec()
         try:
             if isinstance(asked.params, WireError):
                 raise SesError(asked.params.code, asked.params.message, asked.params.status)
-            method = getattr(self, xform_name(asked.operation), None)
+            method = self._operation(asked.service, asked.operation)
             if method is None:
-                raise unsupported(asked.operation)
-            body = codec.encode(asked.operation, method(asked.params, call))
+                raise unsupported(f"{asked.operation} of {asked.service}")
+            return Answer(*codecs.answer(asked, method(asked.params, call), request_id))
         except SesError as refusal:
-            return Answer(*encode_error(refusal.code, refusal.message, refusal.status, request_id))
-        return Answer(200, {"content-type": "application/x-amz-json-1.0", "x-amzn-requestid": request_id}, body)
+            return Answer(*codecs.refuse(asked, refusal, request_id))
+
+    def does(self, service: str, operation: str) -> bool:
+        """Is this operation one that is answered here?"""
+        return self._operation(service, operation) is not None
 
     def wait_of(self, asked: Asked, answer: Answer) -> float:
         """Return for how many seconds a call that was answered with nothing may wait for something; 0 is at once."""
-        if asked.operation != "ReceiveMessage" or answer.body != NOTHING or isinstance(asked.params, WireError):
+        if asked.operation != "ReceiveMessage" or answer.status != 200 or isinstance(asked.params, WireError):
             return 0.0
-        return float(asked.params.get("WaitTimeSeconds", 0))
+        is_empty = b"<Message>" not in answer.body if asked.is_query else answer.body == b"{}"
+        return self.sqs.wait_of(asked.params) if is_empty else 0.0
 
     def next_visible_at(self, asked: Asked) -> float | None:
         """Return when a call that waits may find something again that nobody published, or None."""
-        queue = None if isinstance(asked.params, WireError) else self.queue_of(asked.params)
+        queue = None if isinstance(asked.params, WireError) else self.sqs.queue_of(asked.params)
         return queue.next_visible_at() if queue else None
 
-    def page(self, arrival: Arrival) -> Answer | None:
+    def page(self, arrival: Arrival, call: Call) -> Answer | None:
         """Answer a request without a signature that needs none (a link in a notice, a certificate), or None."""
-        return None
+        if arrival.method == "GET" and arrival.path.startswith("/SimpleNotificationService-"):
+            if arrival.path != self.sns.signer.path:
+                return Answer(404, {"content-type": "text/plain"}, b"There is no such certificate.")
+            return Answer(200, {"content-type": "application/x-pem-file"}, self.sns.signer.certificate)
+        fields = parse_qs(arrival.body.decode("latin-1") if arrival.is_form else arrival.query)
+        if fields.get("Action", [""])[0] not in codecs.OPEN_ACTIONS:
+            return None
+        asked = read(arrival)
+        arn = (fields.get("TopicArn") or fields.get("SubscriptionArn") or [""])[0]
+        place = self.place.place_of(arn)
+        home = self if place is None or self._accounts is None else self._neighbours(place)
+        return home.call(asked, call, self.place.new_uuid()) if asked else None
 
     def next_due(self) -> float | None:
         """Return when something here falls due by itself, or None."""
-        return None
+        return self.cloudwatch.next_due()
 
     def do_due(self, now: float) -> int:
-        """Do what has fallen due; return how much."""
-        return 0
+        """Do what has fallen due; return how much was published by it."""
+        before = self.place.published
+        self.cloudwatch.evaluate_due(now)
+        return self.place.published - before
+
+    def deliveries(self, now: float, most: int) -> list[Delivery]:
+        """Take the HTTP deliveries of SNS that are due; whoever makes them settles each by `delivered`."""
+        return self.sns.outbox.take(now, most)
+
+    def next_delivery(self) -> float | None:
+        """Return when the next HTTP delivery of SNS is due, or None."""
+        return self.sns.outbox.next_due()
+
+    def delivered(self, delivery: Delivery, status: int | None, reason: str, now: float) -> None:
+        """Take note of what an HTTP delivery came to: its status, or None and why there was no answer."""
+        self.sns.settle(delivery, status, reason, now)
 
     def attach(self, destination: Mapping[str, Any], call: Call) -> None:
         """Take note that SES will publish to a destination (as of `EventDestination`), or raise SES's error for it."""
         if sns := destination.get("SnsDestination"):
             topic_arn = sns["TopicArn"]
-            if topic_arn not in self.subscriptions:
+            if not self._topic_is_known(topic_arn):
                 raise bad_request(f"SNS topic <{topic_arn}> not found.")
+        bus = destination.get("EventBridgeDestination", {}).get("EventBusArn")
+        if bus not in (None, self.place.arn("events", "event-bus/default")):
+            raise bad_request(f"Event bus <{bus}> is not the default bus of this account and Region.")
 
     def validated(self, destination: Mapping[str, Any], call: Call) -> None:
         """Publish what SES publishes to a destination that was just made: SNS topics get a plain text."""
         if sns := destination.get("SnsDestination"):
-            test = EventRecord(call.now, "", lambda: TEST_MESSAGE)
-            self._tell(sns["TopicArn"], test, subject=None)
+            self.notify(sns["TopicArn"], call.now, lambda: TEST_MESSAGE, subject=None)
 
     def bear(self, destination: Mapping[str, Any], event: EventRecord) -> None:
         """Publish one of SES's events to one destination."""
         if sns := destination.get("SnsDestination"):
-            self._tell(sns["TopicArn"], event)
+            self.notify(sns["TopicArn"], event.at, event.render)
+        elif "EventBridgeDestination" in destination:
+            arn = event.sent.identity_arn if event.sent else None
+            self.events.tell(DETAIL_TYPES[event.kind], event.at, event.render, [arn] if arn else [])
 
-    def _tell(self, topic_arn: str, event: EventRecord, **form: Any) -> None:
-        notice_id = self.new_uuid()
-        for name in self.subscriptions.get(topic_arn, ()):
-            entry = Entry(
-                self.new_uuid(), event.at, lambda: notice(event.render(), topic_arn, notice_id, event.at, **form)
-            )
-            self.queues[name].put(entry)
-            self.published += 1
+    def notify(self, topic_arn: str, at: float, render: Callable[[], str], *, subject: str | None = SUBJECT) -> bool:
+        """Publish a message of SES to a topic, rendered when it is read; False if the topic is gone."""
+        return self.sns.tell(topic_arn, at, render, subject)
 
-    def new_uuid(self) -> str:
-        """Return a fresh id from the account's own random source."""
-        digits = f"{self.random.getrandbits(128):032x}"
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    def announce(self, detail_type: str, detail: str, resource_arn: str, at: float) -> None:
+        """Put an event of SES's about a tenant or an identity on the default bus."""
+        self.events.tell(detail_type, at, lambda: detail, [resource_arn])
+
+    def _operation(self, service: str, name: str) -> Operation | None:
+        known = (service, name)
+        if known not in self._operations:
+            self._operations[known] = getattr(self._services[service], xform_name(name), None)
+        return self._operations[known]
+
+    def _topic_is_known(self, arn: str) -> bool:
+        return arn in self.sns.topics
+
+    def _find(self, account_id: str, region: str) -> Place | None:
+        found = self._accounts.find(account_id, region) if self._accounts else None
+        return found.neighbours.place if found else None
+
+    def _neighbours(self, place: Place) -> "Neighbours":
+        found = self._accounts.find(place.account_id, place.region) if self._accounts else None
+        return found.neighbours if found else self
+
+    def _limits(self) -> dict[str, float | None]:
+        found = self._accounts.find(self.place.account_id, self.place.region) if self._accounts else None
+        options = found.options if found else self._options
+        return {DAILY: options.max_24_hour_send, RATE: options.max_send_rate}
+
+    def _make_feed(self, now: float) -> None:
+        """Make the topic and the queue that exist from the start; their notices are not signed, which keeps them cheap."""
+        region, arn = self.place.region, self._options.topic_arn
+        self.place.queues[FEED_NAME] = Queue(FEED_NAME, now)
+        topic = self.sns.topics[arn] = Topic(arn, f"https://sns.{region}.amazonaws.com", is_signed=False)
+        name = f"{arn}:{self.place.new_uuid()}"
+        queue_arn = self.place.arn("sqs", FEED_NAME)
+        topic.subscriptions[name] = Subscription(name, arn, "sqs", queue_arn, self.place.account_id, "", True)
