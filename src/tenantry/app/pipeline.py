@@ -27,6 +27,7 @@ from tenantry.ports import Clock, Ses, Settled, Store, StoreBusy
 T = TypeVar("T")
 ROOM_SECONDS = 0.05  # how long a turn may be put off to become larger
 GATHER_SECONDS = 0.02  # how long an outcome may wait for those of sends under way, to share a commit with them
+STOP_SECONDS = 5.0  # for a turn under way when this process is told to end
 IDLE_SECONDS = 0.25  # the floor when no bell rings: accept in another process leaves only a wake
 
 
@@ -117,21 +118,26 @@ class Pipeline:
         try:
             return await asyncio.shield(turn)
         except asyncio.CancelledError:
-            await asyncio.wait([turn])
-            if turn.exception() is None:
+            done, _ = await asyncio.wait([turn], timeout=STOP_SECONDS)
+            if not done:
+                turn.cancel()  # a database that is away would hold up the stop
+            elif turn.exception() is None:
                 with suppress(StoreBusy):  # unknown, then, at the next start
                     await hand_back(self._store, [one.attempt_id for one in turn.result().claims])
             raise
 
     async def _turn(self, room: int, worker: int) -> Claimed:
-        """Claim; what took too long goes back, since a pause may have been acknowledged meanwhile, and what has no mark."""
+        """Claim; what came too late goes back, since a pause may have been acknowledged meanwhile, and what may not begin."""
         began = self._clock.monotonic()
         claimed = await claim(self._store, self._cell, room, worker)
         self._observer.turned(began, claimed)
         late = self._clock.monotonic() - began > self._flow.claim_ahead_seconds
-        if not claimed.claims or (claimed.marked and not late):
+        if not claimed.claims or (claimed.may_begin and not late):
             return claimed
-        await self._persist(partial(hand_back, self._store, [one.attempt_id for one in claimed.claims]))
+        doubted_in = None if claimed.written else self._cell
+        await self._persist(partial(hand_back, self._store, [one.attempt_id for one in claimed.claims], doubted_in))
+        if not claimed.written:
+            raise StoreBusy("the connection was lost at the commit of a turn: what it claimed went back")
         if not claimed.marked:
             raise StoreBusy("the mark of the last claim cannot be written: its claims went back")
         self._observer.late(len(claimed.claims))

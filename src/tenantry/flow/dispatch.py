@@ -12,38 +12,58 @@ from tenantry.core.claim import Claim
 from tenantry.core.ids import AttemptId, CellId
 from tenantry.core.outcome import Outcome
 from tenantry.core.turn import Ending, choose
-from tenantry.ports import Settled, Store, StoreBusy
+from tenantry.ports import DispatchStep, Settled, Store, StoreBusy, StoreInDoubt
 
 NOBODY = 0  # no worker has this number: its claims are found by their age
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What a turn took, and why it took no more; unmarked claims go back, since a restored copy would send them again."""
+    """What a turn took, and why it took no more.
+
+    written: False where the connection was lost at the commit: whether these claims stand is not known. marked: beside
+    the database, by Store.note_claim; a restored copy would send unmarked ones again. Either way they go back.
+    """
 
     claims: Sequence[Claim]
     ending: Ending
-    marked: bool = True  # beside the database, by Store.note_claim
+    written: bool = True
+    marked: bool = True
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether its calls may begin."""
+        return self.written and self.marked
 
 
 async def claim(store: Store, cell: CellId, room: int, worker: int = NOBODY) -> Claimed:
     """Take what one cell may start now, each lane in its fair turn; room is how many more this worker may have in flight."""
-    async with store.step(lock=cell) as step:
-        await step.consume_wakes(cell)
-        credit, shares = await step.credit(cell, room)
-        if room and not credit.messages:
-            return Claimed((), Ending.CLOSED)
-        lanes = await step.lanes(cell, credit)
-        if not lanes:
-            return Claimed((), Ending.NO_MAIL if credit.recipients >= 1 else Ending.RATE)
-        turn = choose(lanes, credit, shares)
-        claimed = Claimed(await step.claim(cell, lanes, turn, worker), turn.ending)
-    if claimed.claims:
+    taken: Claimed | None = None
+    try:
+        async with store.step(lock=cell) as step:
+            taken = await _turn(step, cell, room, worker)
+    except StoreInDoubt:
+        if taken is None or not taken.claims:
+            raise
+        return replace(taken, written=False)
+    if taken.claims:
         try:
-            store.note_claim(max(one.attempt_id for one in claimed.claims))
+            store.note_claim(max(one.attempt_id for one in taken.claims))
         except StoreBusy:
-            return replace(claimed, marked=False)
-    return claimed
+            return replace(taken, marked=False)
+    return taken
+
+
+async def _turn(step: DispatchStep, cell: CellId, room: int, worker: int) -> Claimed:
+    await step.consume_wakes(cell)
+    credit, shares = await step.credit(cell, room)
+    if room and not credit.messages:
+        return Claimed((), Ending.CLOSED)
+    lanes = await step.lanes(cell, credit)
+    if not lanes:
+        return Claimed((), Ending.NO_MAIL if credit.recipients >= 1 else Ending.RATE)
+    turn = choose(lanes, credit, shares)
+    return Claimed(await step.claim(cell, lanes, turn, worker), turn.ending)
 
 
 async def settle(store: Store, outcomes: Sequence[Outcome]) -> Settled:
@@ -52,9 +72,12 @@ async def settle(store: Store, outcomes: Sequence[Outcome]) -> Settled:
         return await step.settle(outcomes)
 
 
-async def hand_back(store: Store, attempts: Sequence[AttemptId]) -> int:
-    """Undo claims that were not begun in time; no attempt is burned."""
-    async with store.step() as step:
+async def hand_back(store: Store, attempts: Sequence[AttemptId], doubted_in: CellId | None = None) -> int:
+    """Undo claims whose calls never began; no attempt is burned, and whoever took them for lost is put right.
+
+    doubted_in: the cell of claims that may not be committed yet. Their transaction holds its lock until that is decided.
+    """
+    async with store.step(lock=doubted_in) as step:
         return await step.hand_back(attempts)
 
 

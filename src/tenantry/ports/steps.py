@@ -98,7 +98,7 @@ class DispatchStep(Step, Protocol):
         ...
 
     async def hand_back(self, attempts: Sequence[AttemptId]) -> int:
-        """Undo claims that were not begun: their messages wait again, no attempt burned."""
+        """Undo claims that were not begun: their messages wait again, no attempt burned, also where they were given up."""
         ...
 
     async def abandon(self, cell: CellId) -> int:

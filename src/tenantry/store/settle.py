@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -78,11 +78,12 @@ class SettleQueries(BreakerQueries):
     async def _close(
         self, finished: Sequence[tuple[AttemptId, str, str | None, str | None]]
     ) -> dict[AttemptId, Closed]:
-        """Finish attempts that are still open (SES's answer may come late, too); return message, number, cell and cost."""
+        """Finish attempts that are open, or that were given up by somebody who knew less; return what they were."""
         found = await self.run(
             "UPDATE attempt SET finished_at = :now, outcome = w.outcome, reason = w.reason, ses_id = w.ses_id"
             f" FROM {self.in_order('attempt', 'id')}"
-            " WHERE attempt.id = w.id AND (attempt.finished_at IS NULL OR (attempt.outcome = 'unknown' AND w.outcome = 'handed'))"
+            " WHERE attempt.id = w.id AND (attempt.finished_at IS NULL OR (attempt.outcome = 'unknown'"
+            " AND w.outcome IN ('handed', 'returned')))"
             " RETURNING attempt.id, attempt.message_id, attempt.number, attempt.cell_id, attempt.cost,"
             " (SELECT cell.breaker_failures FROM cell WHERE cell.id = attempt.cell_id)",
             relation("w(id uuid, outcome text, reason text, ses_id text)", sorted(finished)),
@@ -215,7 +216,8 @@ class SettleQueries(BreakerQueries):
         await self.run(
             "INSERT INTO waiting (message_id, stream_id, due_at, cost, attempts, hold)"
             " SELECT w.message_id, m.stream_id, w.due_at, w.cost, w.attempts, w.hold FROM {w}"
-            " JOIN message m ON m.id = w.message_id WHERE m.state = 'waiting' AND m.expires_at > w.due_at",
+            " JOIN message m ON m.id = w.message_id WHERE m.state = 'waiting' AND m.expires_at > w.due_at"
+            " ON CONFLICT (message_id) DO NOTHING",  # a person may have released it meanwhile
             wanted,
         )
         late = await self.run(
@@ -271,11 +273,30 @@ class SettleQueries(BreakerQueries):
     async def hand_back(self, attempts: Sequence[AttemptId]) -> int:
         """See ports.DispatchStep."""
         closed = await self._close([(attempt, "returned", "not begun in time", None) for attempt in attempts])
+        back = await self._wait_as_before({one.message_id: one.number for one in closed.values()})
         await self._queue(
-            [(message, self.now, cost, number - 1, None) for message, number, _, cost, _ in closed.values()]
+            [
+                (message, self.now, cost, number - 1, None)
+                for message, number, _, cost, _ in closed.values()
+                if message in back
+            ]
         )
         await self.wake_lanes_of(one.message_id for one in closed.values())
         return len(closed)
+
+    async def _wait_as_before(self, numbers: Mapping[MessageId, int]) -> set[MessageId]:
+        """Let messages wait whose attempt (by number) was not begun, though it was thought lost; return those.
+
+        One that went on since, by a resend, is not among them.
+        """
+        found = await self.run(
+            f"UPDATE message SET state = 'waiting', reason = NULL FROM {self.in_order('message', 'id')}"
+            " WHERE message.id = w.id AND message.state IN ('waiting', 'unknown')"
+            " AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.message_id = w.id AND a.number > w.number)"
+            " RETURNING message.id",
+            relation("w(id uuid, number bigint)", sorted(numbers.items())),
+        )
+        return {self.seam.id(MessageId, row[0]) for row in found}
 
     async def wake_lanes_of(self, messages: Iterable[MessageId]) -> None:
         await self.run(
