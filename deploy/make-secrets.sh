@@ -11,7 +11,7 @@ mkdir "$folder" # fails where it is there: nothing is ever overwritten, a lost s
 umask 022
 mkdir "$folder/postgres" "$folder/migrate" "$folder/gateway" "$folder/worker"
 
-random() { openssl rand -base64 32 | tr '+/' '-_' | tr -d '\n'; } # 32 bytes, as TENANTRY_SECRET_KEY wants them
+random() { head -c 32 /dev/urandom | base64 | tr '+/' '-_' | tr -d '\n'; } # 32 bytes, as TENANTRY_SECRET_KEY wants them
 password() { random | tr -d '='; } # fits into a URL as it is
 url() { printf 'postgresql://tenantry_%s:%s@%s/tenantry%s' "$1" "$2" "$host" "$query"; }
 

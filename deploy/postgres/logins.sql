@@ -1,5 +1,5 @@
--- The database of a deployment with its roles and logins. Run it once with psql, as an administrator, before `tenantry migrate`:
---   SECRETS=/folder/of/passwords psql -f logins.sql
+-- The roles and logins of a deployment. Run it once with psql, as an administrator, then database.sql and `tenantry migrate`:
+--   SECRETS=/folder/of/passwords psql -f logins.sql -f database.sql
 -- The passwords are read from files in that folder, so that none is on a command line: owner_password, gateway_password,
 -- work_password, backup_password. What each role may do is in docs/database.md.
 \set ON_ERROR_STOP on
@@ -25,7 +25,3 @@ GRANT tenantry_worker, tenantry_operator TO tenantry_work;
 -- Who dumps: reads all rows past the walls between tenants, and changes nothing.
 CREATE ROLE tenantry_backup LOGIN BYPASSRLS PASSWORD :'backup_password';
 GRANT pg_read_all_data TO tenantry_backup;
-
-CREATE DATABASE tenantry OWNER tenantry_owner;
-REVOKE CONNECT ON DATABASE tenantry FROM PUBLIC; -- other databases of the server may have members of the same roles
-GRANT CONNECT ON DATABASE tenantry TO tenantry_gateway, tenantry_work, tenantry_backup;
