@@ -37,8 +37,16 @@ COMPILED = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": BYTECODE.name}
 class Process:
     """A process of ours that is started as often as it is killed, with the same words and the same port."""
 
-    def __init__(self, name: str, words: tuple[str, ...], log: Path, settings: dict[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        words: tuple[str, ...],
+        log: Path,
+        settings: dict[str, str],
+        command: tuple[str, ...] = TENANTRY,
+    ) -> None:
         self.name, self.log, self.url = name, log, ""
+        self.command = command
         self._words, self._settings = words, settings
         self._running: subprocess.Popen[str] | None = None
         self._began = 0.0
@@ -48,7 +56,7 @@ class Process:
         self._began = monotonic()
         with self.log.open("a") as errors:
             self._running = subprocess.Popen(
-                [*TENANTRY, *self._words, "--json"],
+                [*self.command, *self._words, "--json"],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 stdin=subprocess.DEVNULL,
@@ -165,10 +173,12 @@ def local_ses(folder: Path, seed: int, rate: float) -> Iterator[str]:
 
 
 @contextmanager
-def single(folder: Path, ses_url: str, **settings: str) -> Iterator[Fleet]:
-    """Run `tenantry up` on SQLite, with the local SES as a program of its own that survives it."""
+def single(
+    folder: Path, ses_url: str, command: tuple[str, ...] = TENANTRY, **settings: str
+) -> Iterator[Fleet]:
+    """Run `tenantry up` on SQLite, with the local SES as a program of its own that survives it; command runs it."""
     given = SETTINGS | {"data": str(folder / "data"), "aws_endpoint_url": ses_url} | settings
-    up = Process("up", ("up", "--port", str(free_port())), folder / "up.log", given)
+    up = Process("up", ("up", "--port", str(free_port())), folder / "up.log", given, command)
     up.start()
     fleet = Fleet(f"sqlite:///{folder}/data/tenantry.db", "", [up], [up])
     fleet.key = (folder / "data" / "operator.key").read_text().strip()

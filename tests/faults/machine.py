@@ -51,3 +51,15 @@ def small_disk(folder: Path, megabytes: int, promise: str) -> Iterator[Disk]:
         yield Disk(folder)
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def needs_strace(promise: str) -> None:
+    """Skip where strace is missing or may not trace."""
+    try:
+        done = subprocess.run(
+            ["strace", "-qq", "--seccomp-bpf", "-f", "true"], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        untested(promise, f"there is no strace ({error})")
+    if done.returncode:
+        untested(promise, f"strace may not trace here ({done.stderr.strip()[:200]})")
