@@ -25,6 +25,7 @@ from tenantry.store import tables
 from tenantry.store.bootstrap import ensure_cell, ensure_partitions
 from tenantry.store.engine import Opening, open_store
 from tenantry.store.store import Step, Store
+from tenantry.store.tables_ses import mirror
 from tenantry.store.vault import Vault
 
 PORTION = 2_000  # tenants a commit
@@ -122,8 +123,8 @@ async def _write(step: Step, cell: CellId, pool: PoolId, made: Sequence[_Made]) 
     now = step.now
     await step.insert(
         tables.tenant,
-        "id, name, cell_id, account, labels, revision, created_at",
-        [(one.tenant.id, one.tenant.name, cell, one.tenant.account, "{}", 1, now) for one in made],
+        "id, name, cell_id, account, labels, revision, surveyed, created_at",
+        [(one.tenant.id, one.tenant.name, cell, one.tenant.account, "{}", 1, 1, now) for one in made],
     )
     streams = [stream for one in made for stream in one.streams]
     await step.insert(
@@ -156,14 +157,14 @@ async def _write(step: Step, cell: CellId, pool: PoolId, made: Sequence[_Made]) 
         "id, tenant_id, secret, scopes, created_at",
         [(one.key, one.tenant.id, b"", '["send"]', now) for one in made],
     )
-    mirror = [_as_seen(resource) for resource in desired(_wanted(cell, pool, made))]
+    seen = [_as_seen(resource) for resource in desired(_wanted(cell, pool, made))]
     await step.insert(
-        tables.mirror,
+        mirror,
         "cell_id, kind, name, attributes, observed, seen_at",
         [
             (cell, one.kind.value, one.name, json.dumps(dict(one.attributes), sort_keys=True),
              json.dumps(dict(one.observed), sort_keys=True), now)
-            for one in mirror
+            for one in seen
         ],
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ from tenantry.core.plan import Change, Resource
 from tenantry.core.tenant import DkimMode, IdentityStatus, NewIdentity, NewTenant
 from tenantry.emulator.local import Local
 from tenantry.emulator.options import Options
+from tenantry.flow import provision
 from tenantry.flow.guard import end_pause
 from tenantry.flow.manage import MadeTenant, add_tenant
 from tenantry.flow.provision import FOUND_OFF, Course, Pace, Provisioning, Reconciled, reconcile
@@ -238,7 +239,7 @@ async def test_a_lost_answer_fences_no_pause(world: World) -> None:
     assert world.sends(ses_name(made.streams[0].id))
     await world.pause("stream", made.streams[0].id)
     async with world.store.step() as step:
-        await step.note_progress(world.cell)
+        await step.note_progress(world.cell, [made.tenant.id])
     assert await world.state(pause) is PauseState.OPENING
     await world.run()
     assert await world.state(pause) is PauseState.FENCED
@@ -250,7 +251,7 @@ async def test_a_pause_of_what_ses_does_not_know_is_fenced_without_a_call(world:
     made = await world.tenant()
     pause = await world.pause("tenant", made.tenant.id)
     async with world.store.step() as step:
-        await step.note_progress(world.cell)
+        await step.note_progress(world.cell, [made.tenant.id])
     assert await world.state(pause) is PauseState.FENCED
     assert world.control.calls == []
     await world.run()
@@ -266,7 +267,7 @@ async def test_a_set_that_somebody_else_switched_off_stays_off(world: World) -> 
         world.client.put_configuration_set_sending_options, ConfigurationSetName=name, SendingEnabled=False
     )
     async with world.store.step() as step:
-        await step.begin_recovery()  # each thing is looked at once then, without waiting for its turn
+        await step.begin_recovery(world.cell)  # each thing is looked at once then, without waiting for its turn
     await world.run()
     assert not world.sends(name)
     (pause,) = await world.store.fleet(OPERATOR).pauses(open_only=True)
@@ -348,6 +349,25 @@ async def test_drift_is_found_and_put_right(world: World) -> None:
     assert list(world.local.account.sets[name].destinations) == ["events"]
     looked = [call for _, call in world.control.calls if call.startswith("look")]
     assert len(set(looked)) == 11, "each of our objects is looked at in its turn"
+
+
+async def test_many_tenants_are_made_portion_by_portion(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small a look is, one pass makes all that can be made, and a tenant that SES refuses holds up nobody."""
+    monkeypatch.setattr(provision, "PORTION", 2)
+    bad = [await world.tenant(f"bad{number}") for number in range(3)]
+    good = [await world.tenant(f"good{number}") for number in range(5)]
+    world.control.refuses = "bad"
+    for _ in range(3):  # a pass ends with a portion of which nothing can be done now; the next one goes on behind it
+        await world.run()
+    for made in good:
+        assert all(stream.provisioned_at for stream in await world.store.of(made.tenant.id).streams())
+    world.control.refuses = None
+    world.clock.advance(world.course.waits.refused_max)
+    for _ in range(3):
+        await world.run()
+    for made in bad:
+        assert (await world.store.of(made.tenant.id).identities())[0].status is IdentityStatus.VERIFIED
+    assert await world.store.fleet(OPERATOR).changes() == []
 
 
 async def test_what_another_made_in_ses_is_not_touched(world: World) -> None:

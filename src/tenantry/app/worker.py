@@ -143,7 +143,7 @@ class Worker:
         self._presence = presence  # from now on it may claim
         self._log.info("enrolled", worker=presence.number)
         if restored:
-            self._course.looked.clear()
+            self._course.look_again()
             self._log.error("in recovery: mail of before is held, see `tenantry recover`", why=restored)
 
     def _woken(self, cell: str) -> None:

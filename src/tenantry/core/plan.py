@@ -88,14 +88,8 @@ class Change:
 
 
 _URGENCY = {urgency: place for place, urgency in enumerate(Urgency)}
-_UNMAKING = (
-    ResourceKind.ASSOCIATION,
-    ResourceKind.EVENT_DESTINATION,
-    ResourceKind.CONFIGURATION_SET,
-    ResourceKind.TENANT,
-    ResourceKind.IDENTITY,
-    ResourceKind.POOL,
-)
+_LAST_UNMADE = (ResourceKind.CONFIGURATION_SET, ResourceKind.TENANT, ResourceKind.IDENTITY, ResourceKind.POOL)
+_UNMAKING = (ResourceKind.ASSOCIATION, ResourceKind.EVENT_DESTINATION, *_LAST_UNMADE)
 
 
 # ---- what SES should look like
@@ -137,9 +131,19 @@ def set_suffix(stream_id: StreamId) -> str:
     return f"configuration-set/{ses_name(stream_id)}"
 
 
-def identity_suffix(identity: Identity) -> str:
+def identity_suffix(name: str) -> str:
     """Return the end of an identity's ARN."""
-    return f"identity/{identity.name}"
+    return f"identity/{name}"
+
+
+def names_of(stream_id: StreamId, identity_name: str | None) -> Iterator[tuple[ResourceKind, str]]:
+    """Yield the kinds and names of a stream's own objects, with its right to use this identity."""
+    yield ResourceKind.CONFIGURATION_SET, ses_name(stream_id)
+    yield ResourceKind.EVENT_DESTINATION, destination_name(stream_id)
+    yield ResourceKind.TENANT, ses_name(stream_id)
+    yield ResourceKind.ASSOCIATION, association_name(stream_id, set_suffix(stream_id))
+    if identity_name:
+        yield ResourceKind.ASSOCIATION, association_name(stream_id, identity_suffix(identity_name))
 
 
 def desired(wanted: Wanted) -> list[Resource]:
@@ -186,7 +190,7 @@ def _of_stream(site: _Site, identities: Sequence[Identity]) -> Iterator[Resource
     for identity in identities:
         yield _identity(identity, site.tenant)
     yield Resource(ResourceKind.TENANT, ses_name(stream.id), {**tags, **SUPPRESSION}, {})
-    for suffix in (set_suffix(stream.id), *map(identity_suffix, identities)):
+    for suffix in (set_suffix(stream.id), *(identity_suffix(one.name) for one in identities)):
         yield _made(ResourceKind.ASSOCIATION, association_name(stream.id, suffix))
 
 
@@ -251,8 +255,12 @@ def plan(desired: Sequence[Resource], mirror: Sequence[Resource]) -> list[Change
     """
     present = {resource.key: resource for resource in mirror}
     changes = [change for resource in desired for change in _towards(resource, present.get(resource.key))]
-    changes.sort(key=lambda change: _URGENCY[change.urgency])  # stable: within one urgency the given order stands
-    return changes + _deletions({resource.key for resource in desired}, mirror)
+    return most_urgent_first([*changes, *_deletions({resource.key for resource in desired}, mirror)])
+
+
+def most_urgent_first(changes: Iterable[Change]) -> list[Change]:
+    """Return changes in the order to make them in; within one urgency the given order stands."""
+    return sorted(changes, key=lambda change: (_URGENCY[change.urgency], change.delete))
 
 
 _CALLS = {
@@ -362,13 +370,10 @@ class _Seen:
 
     def can_send(self, stream: Stream) -> bool:
         """It is made, its events are routed, and it may use each of its tenant's identities that SES knows."""
-        known = [
-            one
-            for one in self._identities.get(stream.tenant_id, ())
-            if (ResourceKind.IDENTITY, one.name) in self._there
-        ]
+        mine = self._identities.get(stream.tenant_id, ())
+        known = [identity_suffix(one.name) for one in mine if (ResourceKind.IDENTITY, one.name) in self._there]
         routed = (ResourceKind.EVENT_DESTINATION, destination_name(stream.id)) in self._there
-        return routed and self.is_made(stream) and all(self._associated(stream, identity_suffix(one)) for one in known)
+        return routed and self.is_made(stream) and all(self._associated(stream, one) for one in known)
 
     def as_it_stands(self, identity: Identity) -> Identity:
         """Return the identity with SES's words; it is verified once every stream that sends may use it."""
@@ -376,7 +381,8 @@ class _Seen:
         if there is None:
             return identity  # not looked at yet: it stays what it was, and SES's own no makes its mail wait
         observed = there.observed
-        usable = all(self._associated(one, identity_suffix(identity)) for one in self._live.get(identity.tenant_id, ()))
+        suffix = identity_suffix(identity.name)
+        usable = all(self._associated(one, suffix) for one in self._live.get(identity.tenant_id, ()))
         if observed.get(FOR_SENDING) == "true" and (usable or identity.status is IdentityStatus.VERIFIED):
             status = IdentityStatus.VERIFIED
         else:

@@ -1,6 +1,8 @@
 """Owns making SES what the store wants, one control call at a time within the cell's budget, the most urgent first.
 
-Leaves what differs to core.plan and the calls to the control adapter; what it forgets in a crash costs time only.
+Leaves what differs to the store's survey and core.plan, the calls to the control adapter; what it forgets in a crash
+costs time only. However many tenants there are, a look at what differs takes the same few: those that a pause stops,
+those with something left to do, and every few seconds the next ones of all (ADR 0016).
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from math import inf
 from tenantry.core.claim import NAME_PREFIX
 from tenantry.core.ids import CellId, StreamId
 from tenantry.core.pause import Author
-from tenantry.core.plan import DOUBT, FOR_SENDING, SENDING, Change, Resource, ResourceKind, Urgency, plan
-from tenantry.ports import Clock, Control, ControlBusy, ControlRefused, Store
+from tenantry.core.plan import DOUBT, FOR_SENDING, SENDING, Change, Resource, ResourceKind, Urgency
+from tenantry.ports import Clock, Control, ControlBusy, ControlRefused, Places, Store, Survey
 
-SURVEY_SECONDS = 0.5  # how long one comparison of everything may be worked from
+SURVEY_SECONDS = 0.5  # how long one comparison may be worked from
+PORTION = 50  # tenants compared at a time, of each kind
+WALK_SECONDS = 4.0  # between two portions of the walk over all: 1 % of a core, and 100,000 tenants in four hours
 FOUND_OFF = "SES has sending switched off for its configuration set, and nobody here did that: end it when you know why"
 URGENT = frozenset({Urgency.PAUSE, Urgency.UNPAUSE})
 Key = tuple[ResourceKind, str]
@@ -77,9 +81,18 @@ class Course:
     pace: Pace
     waits: Provisioning = field(default_factory=Provisioning)
     refused: dict[ChangeKey, Refused] = field(default_factory=dict)
-    looked: dict[Key, float] = field(default_factory=dict)
+    looked: dict[Key, float] = field(default_factory=dict)  # when, at what cannot send yet
     refreshed_at: float = -inf
+    refreshed: Key | None = None  # the last object that was looked at in its turn; None: the first one is next
+    all_looked: bool = False  # whether each has had its turn
     looked_last: bool = False
+    places: Places = field(default_factory=Places)
+    walked_at: float = -inf
+
+    def look_again(self) -> None:
+        """Begin the round of looks anew: what was seen of SES may be old."""
+        self.looked.clear()
+        self.refreshed, self.all_looked = None, False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +119,11 @@ class _Next:
 async def reconcile(store: Store, control: Control, cell: CellId, course: Course) -> Reconciled:
     """Make SES what the store wants, until nothing that can be done now is left; silent when nothing differs.
 
-    Everything is read again before each call, or after SURVEY_SECONDS where more calls than that are granted, so that a
+    What differs is read again before each call, or after SURVEY_SECONDS where more calls than that are granted, so that a
     pause opened meanwhile is the next one. Each change is written to the mirror before the next is made; a crash between
     both repeats one idempotent call.
     """
     made, looks, failed = 0, 0, list[Refused]()
-    async with store.step() as step:
-        await step.note_progress(cell)  # what is true already needs no call: a pause of streams that SES has not, say
     while True:
         await course.pace.ready()
         due = await _next(store, cell, course)
@@ -137,10 +148,12 @@ async def _apply_some(
     """Make the change that is due, and those after it in the same plan as long as the plan is fresh and none is refused."""
     assert due.change is not None
     made, change = 0, due.change
+    tried: list[Change] = []
     later = iter(due.later)
     fresh_until = course.pace.clock.monotonic() + SURVEY_SECONDS
     try:
         while True:
+            tried.append(change)
             refused = await _apply(store, control, cell, course, change)
             if refused or change.urgency in URGENT:
                 return made + (refused is None), refused
@@ -152,24 +165,46 @@ async def _apply_some(
             change = following
     finally:
         async with store.step() as step:
-            await step.note_progress(cell)
+            await step.note_progress(cell, await step.tenants_of(cell, [one.resource for one in tried]))
 
 
 async def _next(store: Store, cell: CellId, course: Course) -> _Next:
-    async with store.reading() as step:
-        desired, mirror = await step.desired(cell), await step.mirror(cell)
-        recovering = await step.recovering(cell)
-    changes = plan(desired, mirror)
     now = course.pace.clock.monotonic()
-    open_all = [change for change in changes if _may_try(course, change, now)]
+    walk = course.walked_at <= now - WALK_SECONDS
+    async with store.reading() as step:
+        seen = await step.survey(cell, course.places, PORTION, walk=walk)
+        recovering = await step.recovering(cell) and not course.all_looked
+        turn = course.refreshed_at <= now - course.waits.refresh or recovering
+        oldest = (await step.next_seen(cell, course.refreshed)) if turn else None
+    if seen.unnoted or seen.still:
+        async with store.step() as step:  # what is true already needs no call: a pause of streams that SES has not, say
+            await step.note_progress(cell, seen.unnoted, seen.still)
+    open_all = [change for change in seen.changes if _may_try(course, change, now)]
+    _go_on(course, seen, open_all, walked_at=now if walk else course.walked_at)
     open_now = open_all[0] if open_all else None
-    poll = _pollable(course, mirror, now)
+    poll = _pollable(course, seen.pending, now)
     if poll and not (open_now and (open_now.urgency in URGENT or course.looked_last)):
-        return _Next(None, poll, len(changes))  # at most every second call, so that waiting for DNS starves nobody
-    look = None if open_now else _refreshable(course, mirror, now - course.waits.refresh)
-    if recovering and not open_now:  # the mirror is old: each thing is looked at once, at once
-        look = _longest_unseen(course, mirror, -inf) or look
-    return _Next(open_now, look, len(changes), tuple(open_all[1:]))
+        return _Next(None, poll, len(seen.changes))  # at most every second call, so that waiting for DNS starves nobody
+    if turn and oldest is None:
+        course.refreshed, course.all_looked = None, True
+    return _Next(open_now, None if open_now else oldest, len(seen.changes), tuple(open_all[1:]))
+
+
+def _go_on(course: Course, seen: Survey, open_all: Sequence[Change], *, walked_at: float) -> None:
+    """Go on in each list where nothing of its portion can be done now; what can be done is looked for there again."""
+    before, after = course.places, seen.after
+    urgent = any(one.urgency in URGENT for one in open_all)
+    surplus = any(one.delete for one in open_all)
+    if not surplus:
+        course.walked_at = walked_at
+    course.places = Places(
+        pause=before.pause if urgent else after.pause,
+        wide=before.wide if urgent else after.wide,
+        tenant=before.tenant if open_all else after.tenant,
+        identity=before.identity if _pollable(course, seen.pending, course.pace.clock.monotonic()) else after.identity,
+        walk=before.walk if surplus else after.walk,
+        seen=before.seen if surplus else after.seen,
+    )
 
 
 def _may_try(course: Course, change: Change, now: float) -> bool:
@@ -177,14 +212,9 @@ def _may_try(course: Course, change: Change, now: float) -> bool:
     return refused is None or refused.until <= now or refused.change.resource != change.resource
 
 
-def _pollable(course: Course, mirror: Sequence[Resource], now: float) -> Resource | None:
+def _pollable(course: Course, pending: Sequence[Resource], now: float) -> Resource | None:
     """Return the identity that cannot send yet and was not looked at for longest, if it is due: SES tells nobody."""
-    pending = [one for one in mirror if one.kind is ResourceKind.IDENTITY and one.observed.get(FOR_SENDING) != "true"]
     return _longest_unseen(course, pending, now - course.waits.poll)
-
-
-def _refreshable(course: Course, mirror: Sequence[Resource], before: float) -> Resource | None:
-    return None if course.refreshed_at > before else _longest_unseen(course, mirror, before)
 
 
 def _longest_unseen(course: Course, resources: Sequence[Resource], before: float) -> Resource | None:
@@ -223,8 +253,12 @@ def _refuse(course: Course, change: Change, words: str) -> Refused:
 
 async def _look(store: Store, control: Control, cell: CellId, course: Course, resource: Resource) -> int:
     course.pace.spend()
-    now = course.pace.clock.monotonic()
-    course.looked[resource.key] = course.refreshed_at = now
+    course.refreshed_at = course.pace.clock.monotonic()
+    if resource.observed.get(FOR_SENDING) != "true" and resource.kind is ResourceKind.IDENTITY:
+        course.looked[resource.key] = course.refreshed_at
+    else:
+        course.looked.pop(resource.key, None)
+        course.refreshed = resource.key
     try:
         await _write(store, cell, resource, await control.look(resource))
     except ControlRefused:
@@ -239,4 +273,4 @@ async def _write(store: Store, cell: CellId, asked: Resource, there: Resource | 
         if there and asked.attributes.get(SENDING) == "true" and there.attributes.get(SENDING) == "false":
             scope = ("stream", StreamId(f"{StreamId.prefix}_{asked.name.removeprefix(NAME_PREFIX)}"))
             await step.open_pause(scope, Author.OPERATOR, FOUND_OFF, None)
-        await step.note_progress(cell)
+        await step.note_progress(cell, await step.tenants_of(cell, [asked]))

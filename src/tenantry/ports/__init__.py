@@ -16,7 +16,7 @@ from tenantry.ports.errors import (
 )
 from tenantry.ports.people import FleetStore, MessageFilter, Page, Store, TenantStore
 from tenantry.ports.steps import AcceptStep, DispatchStep, GuardStep, IngestStep, ProvisionStep, Step, StoreStep
-from tenantry.ports.values import AccountReading, Owner, Parcel, Remembered, Settled, Suppression, Tally
+from tenantry.ports.values import AccountReading, Owner, Parcel, Places, Remembered, Settled, Suppression, Survey, Tally
 
 __all__ = [
     "AcceptStep",
@@ -35,6 +35,7 @@ __all__ = [
     "Owner",
     "Page",
     "Parcel",
+    "Places",
     "ProvisionStep",
     "Remembered",
     "Ses",
@@ -48,6 +49,7 @@ __all__ = [
     "StoreStep",
     "StoreUnfit",
     "Suppression",
+    "Survey",
     "Tally",
     "TenantStore",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -23,7 +23,7 @@ from tenantry.core.message import Accepted, Message
 from tenantry.core.outcome import Outcome
 from tenantry.core.overdue import UnknownMail
 from tenantry.core.pause import Author, Pause, ScopeId
-from tenantry.core.plan import Resource
+from tenantry.core.plan import Resource, ResourceKind
 from tenantry.core.policy import Action, LineKind, Verdict
 from tenantry.core.reading import VerdictView
 from tenantry.core.recovery import HeldMail, Marks
@@ -33,7 +33,7 @@ from tenantry.core.tenant import (
     Stream,
 )
 from tenantry.core.turn import Credit, Lane, Shares, Turn
-from tenantry.ports.values import AccountReading, Owner, Remembered, Settled, Suppression, Tally
+from tenantry.ports.values import AccountReading, Owner, Places, Remembered, Settled, Suppression, Survey, Tally
 
 K = TypeVar("K", bound=Id)
 
@@ -207,11 +207,23 @@ class GuardStep(Step, Protocol):
 class ProvisionStep(Step, Protocol):
     """What provision reads and writes."""
 
-    async def desired(self, cell: CellId) -> Sequence[Resource]: ...
-    async def mirror(self, cell: CellId) -> Sequence[Resource]: ...
+    async def survey(self, cell: CellId, places: Places, most: int, *, walk: bool) -> Survey:
+        """Compare a portion, most of each list: tenants with a pause on its way, with something left to do, and in a walk
+        the next ones of all, changed or not."""
+        ...
+
+    async def next_seen(self, cell: CellId, after: tuple[ResourceKind, str] | None) -> Resource | None:
+        """Return the object of SES, as last seen, that follows in the order of kinds and names."""
+        ...
+
+    async def tenants_of(self, cell: CellId, resources: Iterable[Resource]) -> set[TenantId]:
+        """Return the tenants whose objects these are; of a pool, and of what nobody has any more, there is none."""
+        ...
+
     async def set_mirror(self, cell: CellId, present: Sequence[Resource], gone: Sequence[Resource]) -> None: ...
-    async def note_progress(self, cell: CellId) -> None:
-        """From mirror and desired state: mark streams provisioned, pauses fenced, identities verified or not."""
+    async def note_progress(self, cell: CellId, tenants: Collection[TenantId], pauses: Sequence[PauseId] = ()) -> None:
+        """Write down what SES's state, as last seen, makes true for these tenants: streams provisioned or no longer, pauses
+        fenced or over, identities verified or not, and whether something is left to do. pauses: of many tenants."""
         ...
 
 

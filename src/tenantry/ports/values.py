@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tenantry.core.ids import (
     AttemptId,
     MessageId,
+    PauseId,
     StreamId,
     TenantId,
 )
 from tenantry.core.message import Accepted
+from tenantry.core.plan import Change, Resource, ResourceKind
 from tenantry.core.tenant import (
     StreamClass,
 )
@@ -103,3 +106,34 @@ class Parcel:
 
     body: str
     receipt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """How far provision has come in each of its lists; None or empty: at the beginning.
+
+    pause: of pauses on their way to SES. wide: of the streams under a pause of many tenants. tenant: of tenants with
+    something left to do. identity: of those that cannot send yet. walk, seen: of all tenants, and of all that SES has.
+    """
+
+    pause: PauseId | None = None
+    wide: Mapping[PauseId, StreamId] = field(default_factory=dict)
+    tenant: TenantId | None = None
+    identity: str = ""
+    walk: TenantId | None = None
+    seen: tuple[ResourceKind, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A portion of what differs between the store and SES as last seen, the most urgent change first.
+
+    pending: identities, as seen, that cannot send yet. unnoted: tenants of whom something came true that is not written
+    down. still: pauses of many tenants for which nothing is left to do. after: the places where each list goes on.
+    """
+
+    changes: Sequence[Change]
+    pending: Sequence[Resource]
+    unnoted: Sequence[TenantId]
+    still: Sequence[PauseId]
+    after: Places

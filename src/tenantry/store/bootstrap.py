@@ -9,6 +9,7 @@ from tenantry.core.tenant import PoolKind
 from tenantry.store import tables
 from tenantry.store.partitions import make_partitions
 from tenantry.store.store import Step, Store
+from tenantry.store.tables_ses import mirror
 
 SHARED = "shared"
 FIRST_COMER = 8_320_260  # the advisory lock of whoever makes what every process would make at its start
@@ -62,10 +63,11 @@ async def _one_at_a_time(step: Step) -> None:
 async def forget_mirror(store: Store, cell: CellId) -> None:
     """Forget what SES was last seen to have: the account behind the cell is a new one, so everything is made again."""
     async with store.step(lock=cell) as step:
-        await step.conn.execute(delete(tables.mirror).where(tables.mirror.c.cell_id == cell))
+        await step.conn.execute(delete(mirror).where(mirror.c.cell_id == cell))
         await step.conn.execute(
             update(tables.stream).where(tables.stream.c.cell_id == cell).values(provisioned_at=None)
         )
+        await step.conn.execute(update(tables.tenant).where(tables.tenant.c.cell_id == cell).values(surveyed=0))
         await step.conn.execute(
             update(tables.pause)
             .where(tables.pause.c.cell_id == cell, tables.pause.c.ended_at.is_(None))

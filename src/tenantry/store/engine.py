@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -190,7 +190,7 @@ async def _open_postgres(opening: Opening, url: URL) -> Store:
     seam = PostgresSeam(opening.offset, walls=bool(opening.roles))
     limits = opening.limits
 
-    def line(connections: int, statement_seconds: float, planning: Mapping[str, str]) -> Writer:
+    def line(connections: int, statement_seconds: float, planning: dict[str, str]) -> Writer:
         engine = _postgres_engine(opening, url, connections, statement_seconds, planning=planning)
         return Writer(engine, seam, connections, POOL_SECONDS)
 
@@ -201,7 +201,7 @@ async def _open_postgres(opening: Opening, url: URL) -> Store:
 
 
 def _postgres_engine(
-    opening: Opening, url: URL, connections: int, statement_seconds: float, *, planning: Mapping[str, str]
+    opening: Opening, url: URL, connections: int, statement_seconds: float, *, planning: dict[str, str]
 ) -> AsyncEngine:
     engine = create_async_engine(
         url,

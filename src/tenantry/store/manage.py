@@ -23,7 +23,7 @@ from tenantry.core.ids import (
     VerdictId,
 )
 from tenantry.core.pause import Pause
-from tenantry.core.plan import Change, plan
+from tenantry.core.plan import Change
 from tenantry.core.recovery import HeldMail
 from tenantry.core.tenant import Cell, Key, NewTenant, Pool, PoolKind, Scope, Tenant
 from tenantry.ports import Page, StoreRejected
@@ -31,7 +31,6 @@ from tenantry.store import tables as t
 from tenantry.store.conservation import balance
 from tenantry.store.doctor import bounded, fleet_figures
 from tenantry.store.opening import Opened, Opener, cursor_after, first, read_cursor, rows, unique
-from tenantry.store.provision import desired_resources, mirrored_resources
 from tenantry.store.rows import OPEN_COLUMNS, read_cell, read_key, read_pause, read_pool, read_tenant
 from tenantry.store.tenant import TenantScope, insert_key, named, revoke
 
@@ -146,12 +145,9 @@ class FleetScope:
             return await revoke(step, t.key.c.tenant_id.is_(None), key_id)
 
     async def changes(self) -> Sequence[Change]:
-        changes: list[Change] = []
         async with self._store.reading() as step:
-            for row in await rows(step.conn, select(t.cell.c.id).order_by(t.cell.c.id)):
-                desired = await desired_resources(step.conn, row.id)
-                changes += plan(desired, await mirrored_resources(step.conn, row.id))
-        return changes
+            cells = await rows(step.conn, select(t.cell.c.id).order_by(t.cell.c.id))
+            return [change for row in cells for change in await step.differences(row.id)]
 
     async def figures(self) -> Figures:
         async with self._store.reading() as step:

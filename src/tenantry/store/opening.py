@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.core.ids import CellId, Id
+from tenantry.core.plan import Change
 from tenantry.core.recovery import HeldMail
 from tenantry.ports import StoreConflict, StoreRejected
 from tenantry.store.seam import Refusals
@@ -47,6 +48,10 @@ class Opened(Protocol):
     @property
     def refusals(self) -> Refusals:
         """When the database last could not write."""
+        ...
+
+    async def differences(self, cell: CellId) -> Sequence[Change]:
+        """Return all that provision would change in a cell."""
         ...
 
     async def held(self) -> Sequence[HeldMail]:

@@ -49,7 +49,7 @@ RIGHTS: Mapping[str, Mapping[Role, str]] = {
         W: "SELECT, INSERT, UPDATE",
     },
     "pool": {T: READ, F: "SELECT, INSERT", W: "SELECT, INSERT"},
-    "tenant": {A: READ, T: "SELECT, UPDATE (revision)", F: "SELECT, INSERT", W: "SELECT, UPDATE (revision)"},
+    "tenant": {A: READ, T: "SELECT, UPDATE (revision)", F: "SELECT, INSERT", W: "SELECT, UPDATE (revision, surveyed)"},
     "stream": {
         A: READ,
         T: "SELECT, INSERT, UPDATE (is_default)",

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from tenantry.core.claim import ses_name
 from tenantry.core.event import Fact
 from tenantry.core.ids import AttemptId, CellId, MessageId, StreamId
 from tenantry.core.message import MessageState
 from tenantry.core.outcome import Handed, Hold, Outcome, Refused, Retry, Unknown
+from tenantry.core.plan import names_of
 from tenantry.core.provider import is_simulator, reports_complaints
 from tenantry.core.reputation import BUCKET_RECIPIENTS
 from tenantry.ports import Settled
@@ -196,14 +196,22 @@ class SettleQueries(BreakerQueries):
         if not messages:
             return
         found = await self.run(
-            "SELECT DISTINCT m.stream_id FROM {w} JOIN message m ON m.id = w.id",
+            "SELECT DISTINCT s.cell_id, s.id, s.tenant_id, i.name FROM {w} JOIN message m ON m.id = w.id"
+            " JOIN stream s ON s.id = m.stream_id LEFT JOIN identity i ON i.tenant_id = s.tenant_id",
             relation("w(id uuid)", sorted((message,) for message in messages)),
         )
-        names = [(ses_name(self.seam.id(StreamId, stream)),) for (stream,) in found]
+        keys = {
+            (cell, kind.value, object_name)
+            for cell, stream, _, identity in found
+            for kind, object_name in names_of(self.seam.id(StreamId, stream), identity)
+        }
         await self.run(
-            "DELETE FROM mirror WHERE EXISTS (SELECT 1 FROM {w}"
-            " WHERE mirror.name = w.name OR mirror.name LIKE w.name || '/%')",
-            relation("w(name text)", names),
+            "DELETE FROM mirror WHERE (cell_id, kind, name) IN (SELECT w.cell_id, w.kind, w.name FROM {w})",
+            relation("w(cell_id uuid, kind text, name text)", sorted(keys)),
+        )
+        await self.run(
+            "UPDATE tenant SET revision = revision + 1 WHERE id IN (SELECT w.id FROM {w})",
+            relation("w(id uuid)", sorted({(tenant,) for _, _, tenant, _ in found})),
         )
 
     async def _queue(self, rows: Sequence[tuple[MessageId, datetime, int, int, str | None]]) -> None:

@@ -35,6 +35,8 @@ from tenantry.core.ids import (
 )
 from tenantry.store.types import Bytes, IdColumn, Instant
 
+ON_ITS_WAY = "ended_at IS NULL AND (fenced_at IS NULL OR end_reason IS NOT NULL)"  # to SES, or out of it
+
 metadata = MetaData()
 SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself only in INTEGER keys
 
@@ -97,9 +99,13 @@ tenant = Table(
     _id("cell_id", CellId),
     Column("account", Text, nullable=False, unique=True),
     Column("labels", Text, nullable=False),
-    Column("revision", BigInteger, nullable=False),  # rises with every change that accept must see
+    Column("revision", BigInteger, nullable=False),  # rises with every change that accept or provision must see
+    Column(
+        "surveyed", BigInteger, nullable=False, server_default=text("0")
+    ),  # the one that left provision nothing to do
     Column("retention_days", Integer),  # of settled mail; none: the setting's
     Column("created_at", Instant, nullable=False),
+    _partial("tenant_unsettled", "cell_id", "id", where="surveyed <> revision"),
 )
 
 stream = Table(
@@ -142,6 +148,7 @@ identity = Table(
     Column("verified_at", Instant),
     Column("created_at", Instant, nullable=False),
     Index("identity_tenant", "tenant_id"),
+    _partial("identity_unverified", "cell_id", "name", where="status <> 'verified'"),
 )
 
 key = Table(
@@ -384,17 +391,5 @@ pause = Table(
     Column("end_reason", Text),
     CheckConstraint("scope_kind IN ('stream', 'tenant', 'pool', 'cell')"),
     _partial("pause_open", "scope_id", "author", where="ended_at IS NULL", unique=True),
-)
-
-# ---- SES as last seen
-
-mirror = Table(
-    "mirror",
-    metadata,
-    _id("cell_id", CellId, primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("attributes", Text, nullable=False),
-    Column("observed", Text, nullable=False),
-    Column("seen_at", Instant, nullable=False),
+    _partial("pause_on_its_way", "cell_id", "id", where=ON_ITS_WAY),
 )
