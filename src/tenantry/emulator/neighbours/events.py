@@ -226,7 +226,7 @@ class Events:
 
     def _check_target(self, target: Mapping[str, Any]) -> None:
         parts = target["Arn"].split(":")
-        if len(parts) != 6 or parts[0] != "arn":
+        if len(parts) < 6 or parts[0] != "arn":
             raise refused("ValidationException", f"Parameter {target['Arn']} is not valid. Reason: no ARN of a target.")
         if parts[2] not in ("sqs", "sns") or parts[5].endswith(".fifo"):
             raise unsupported(f"EventBridge targets such as {target['Arn']}; standard queues and topics are here")
