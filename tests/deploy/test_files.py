@@ -287,3 +287,26 @@ def test_kustomize_builds_the_manifests(folder: str) -> None:
     maps = {one["metadata"]["name"] for one in built if one["kind"] == "ConfigMap"}
     asked = re.findall(r"configMapRef:\s+name: (\S+)", done.stdout)
     assert set(asked) == maps
+
+
+def test_the_page_counts_connections_as_the_processes_do() -> None:
+    """Whoever sets max_connections by the table has room for a rolling upgrade."""
+    fields = Settings.model_fields
+    pools = fields["database_writers"].default + fields["database_readers"].default
+    gateway, worker = pools + fields["accept_connections"].default, pools + 1  # and its presence
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert f"≥ {gateway} × (gateways + 1) + {worker} × (workers + 1) + 10" in page
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
+    assert len(rows) == 3
+    for gateways, workers, least in (map(int, row) for row in rows):
+        assert least == gateway * (gateways + 1) + worker * (workers + 1) + 10
+
+
+def test_every_file_to_deploy_with_is_on_the_page() -> None:
+    """Nothing lies in deploy/ that nobody is told of."""
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    told = ("Dockerfile", "compose", "make-secrets.sh", "logins.sql", "database.sql", "aws.env", "tenantry.env")
+    for name in (*told, "requirements.lock", "build.lock", "kubernetes/migrate", "namespace.yaml", "systemd/"):
+        assert name in page, name
+    for unit in units():
+        assert unit.name.removesuffix(".service") in page, unit.name
