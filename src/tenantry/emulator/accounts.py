@@ -6,8 +6,10 @@ Leaves what an account does to `emulator.account`. An account is made when it is
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from random import Random
 
 from tenantry.emulator.account import Account
+from tenantry.emulator.faults import Faults
 from tenantry.emulator.options import Options
 
 PLACES_MAX = 1_000
@@ -36,6 +38,7 @@ class Accounts:
         self._places: dict[tuple[str, str], Account] = {}
         self._by_caller: dict[tuple[str, str], Account] = {}
         self._ids = {options.account_id}
+        self.faults = Faults(Random(f"faults of {options.seed}"))
         self.keys: dict[str, Key] = {}
         self.home = self._make(options.account_id, options.region)
 
@@ -101,5 +104,6 @@ class Accounts:
     def _make(self, account_id: str, region: str) -> Account:
         options = replace(self._options, account_id=account_id, region=region)
         made = self._places[account_id, region] = Account(options, self._began_at, self)
+        made.faults = self.faults  # one set of orders for all
         self._ids.add(account_id)
         return made

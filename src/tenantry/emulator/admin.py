@@ -15,12 +15,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Route
 
-from tenantry.emulator.account import Account
+from tenantry.emulator.accounts import Accounts
+from tenantry.emulator.clock import MovableClock
 from tenantry.emulator.errors import SesError
 from tenantry.emulator.ledger import CallRecord, MessageRecord
 from tenantry.emulator.mail import bare
 from tenantry.emulator.mailbox.pages import Mailbox
 from tenantry.emulator.options import Options
+from tenantry.emulator.orders import Orders, read_json, refused
 
 SHOWN = 100
 
@@ -28,9 +30,11 @@ SHOWN = 100
 class Admin:
     """The pages of one account."""
 
-    def __init__(self, account: Account, clock: Callable[[], float]) -> None:
-        self._account = account
+    def __init__(self, accounts: Accounts, clock: MovableClock, on_moved: Callable[[], None]) -> None:
+        self._accounts = accounts
+        self._account = accounts.home
         self._clock = clock
+        self._on_moved = on_moved
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
@@ -43,6 +47,7 @@ class Admin:
                 Route("/_local/identities/{name}", self.identity, methods=["POST"]),
                 Route("/_local/account", self.account, methods=["GET", "POST"]),
                 Route("/_local/options", self.options, methods=["GET", "POST"]),
+                *Orders(self._accounts, self._clock, self._on_moved).routes(),
                 *Mailbox(self._account, self._clock).routes(),
                 Route("/", front),
             ]
@@ -68,7 +73,7 @@ class Admin:
         try:
             records = _latest(ledger.messages, wanted, request)
         except ValueError as error:
-            return _refused(str(error))
+            return refused(str(error))
         return JSONResponse({"messages": [self._message(each) for each in records], "total": ledger.messages_total})
 
     async def calls(self, request: Request) -> JSONResponse:
@@ -85,7 +90,7 @@ class Admin:
         try:
             records = _latest(ledger.calls, wanted, request)
         except ValueError as error:
-            return _refused(str(error))
+            return refused(str(error))
         return JSONResponse({"calls": [_call(each) for each in records], "total": ledger.calls_total})
 
     async def state(self, request: Request) -> JSONResponse:
@@ -125,24 +130,24 @@ class Admin:
 
     async def identity(self, request: Request) -> JSONResponse:
         """Decide an identity's verification by hand: `{"status": "SUCCESS" | "PENDING" | "FAILED"}`."""
-        given = await _body(request)
+        given = await read_json(request)
         try:
             self._account.set_verification(request.path_params["name"], str(given.get("status")))
         except SesError as error:
-            return _refused(error.message, error.status)
+            return refused(error.message, error.status)
         return JSONResponse({"name": request.path_params["name"], "status": given["status"]})
 
     async def account(self, request: Request) -> JSONResponse:
         """Show whether the account may send, or decide it: `{"sending_enabled": bool, "enforcement": "SHUTDOWN", ...}`."""
-        given = await _body(request) if request.method == "POST" else {}
+        given = await read_json(request) if request.method == "POST" else {}
         enabled = given.pop("sending_enabled", self._account.sending_enabled)
         enforcement = given.pop("enforcement", self._account.enforcement)
         if given or not isinstance(enabled, bool):
-            return _refused("Give sending_enabled as true or false, or enforcement.")
+            return refused("Give sending_enabled as true or false, or enforcement.")
         try:
             self._account.set_enforcement(str(enforcement))
         except SesError as error:
-            return _refused(error.message, error.status)
+            return refused(error.message, error.status)
         self._account.sending_enabled = enabled
         return JSONResponse({"sending_enabled": enabled, "enforcement": enforcement})
 
@@ -150,9 +155,9 @@ class Admin:
         """Show the options, or change rates, recipient rules and latency from now on."""
         if request.method == "POST":
             try:
-                self._account.configure(self._account.options.changed(await _body(request)))
+                self._account.configure(self._account.options.changed(await read_json(request)))
             except (ValueError, TypeError, AttributeError) as error:
-                return _refused(str(error))
+                return refused(str(error))
         return JSONResponse(_options(self._account.options))
 
     def _message(self, record: MessageRecord) -> dict[str, Any]:
@@ -220,15 +225,3 @@ def _plain(value: Any) -> Any:
             return [_plain(each) for each in value]
         case _:
             return value
-
-
-def _refused(message: str, status: int = 400) -> JSONResponse:
-    return JSONResponse({"error": message}, status)
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    try:
-        value = await request.json()
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Self
 
 from tenantry.emulator.account import Account
+from tenantry.emulator.clock import wall_clock
 from tenantry.emulator.options import Options
-from tenantry.emulator.server import Server, create_app, listen, url_of, wall_clock
+from tenantry.emulator.server import Server, create_app, listen, url_of
 
 START_SECONDS = 10.0
 

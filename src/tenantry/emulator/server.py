@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import uvicorn
@@ -19,7 +19,9 @@ from botocore.loaders import Loader
 from tenantry.emulator.account import Account, Request
 from tenantry.emulator.accounts import PLACES_MAX, Accounts
 from tenantry.emulator.admin import Admin
+from tenantry.emulator.breaking import OpenProtocol, befall
 from tenantry.emulator.calls import Answer, Arrival, Call, signed_scope
+from tenantry.emulator.clock import MovableClock, wall_clock
 from tenantry.emulator.neighbours.codecs import json_codec
 from tenantry.emulator.neighbours.postman import Postman
 from tenantry.emulator.neighbours.services import Asked, read
@@ -34,11 +36,6 @@ BODY_MAX_BYTES = 45_000_000  # SES takes 40 MB after base64
 PUMP_IDLE_SECONDS = 1.0
 
 
-def wall_clock() -> float:
-    """Return the time as epoch seconds: the only clock of the local SES, and any other may stand in for it."""
-    return time.time()
-
-
 @cache
 def services() -> tuple[Service, Service]:
     """Return SES v2 and SQS, compiled from botocore's models once a process."""
@@ -48,12 +45,12 @@ def services() -> tuple[Service, Service]:
 class LocalSes:
     """The ASGI application: one endpoint for SES and the services around it, in every account and Region."""
 
-    def __init__(self, options: Options, clock: Callable[[], float] = wall_clock) -> None:
+    def __init__(self, options: Options, source: Callable[[], float] = wall_clock) -> None:
+        self._clock = clock = MovableClock(source)
         self.accounts = Accounts(options, clock())
         self.account = self.accounts.home
-        self._clock = clock
         self._ses, _ = services()
-        self._admin = Admin(self.account, clock).app()
+        self._admin = Admin(self.accounts, clock, self._moved).app()
         self._arrived = asyncio.Event()
         self._scheduled = asyncio.Event()
         self._is_closing = False
@@ -67,10 +64,10 @@ class LocalSes:
             await self._live(receive, send)
         elif scope["type"] == "http" and _is_ours(scope):
             await self._admin(scope, receive, send)
-        elif scope["type"] == "http":
-            await _reply(send, await self._answer(scope, receive))
+        elif scope["type"] == "http" and (answer := await self._answer(scope, receive)):
+            await _reply(send, answer)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer | None:
         body = await _body(receive)
         if body is None:
             return self._refused("RequestEntityTooLargeException", "The request is too large.", 413)
@@ -87,12 +84,17 @@ class LocalSes:
         if account is None:
             message = f"There is no Region '{region}' here, or there are {PLACES_MAX} accounts and Regions already."
             return self._refused("UnrecognizedClientException", message, 403)
+        do: Callable[[], Awaitable[Answer]]
         if route := self._ses.route(arrival.method, arrival.path):
-            return await self._ses_call(route, arrival, account, call)
-        if asked := read(arrival):
-            return await self._neighbour_call(asked, account, call, receive)
-        message = f"{arrival.method} {scope['path']} is no operation of SES v2."
-        return self._refused("UnknownOperationException", message, 404)
+            name, do = route[0], partial(self._ses_call, route, arrival, account, call)
+        elif asked := read(arrival):
+            name, do = asked.operation, partial(self._neighbour_call, asked, account, call, receive)
+        else:
+            message = f"{arrival.method} {scope['path']} is no operation of SES v2."
+            return self._refused("UnknownOperationException", message, 404)
+        if fault := account.faults.for_call(name):
+            return await befall(fault, do, scope, receive)
+        return await do()
 
     def _refused(self, code: str, message: str, status: int) -> Answer:
         return Answer(*encode_error(code, message, status, self.account.new_uuid()))
@@ -140,6 +142,12 @@ class LocalSes:
             answer = neighbours.call(asked, replace(call, now=self._clock()), account.new_uuid())
             if not neighbours.wait_of(asked, answer):
                 return answer
+
+    def _moved(self) -> None:
+        """Do what fell due while time was moved, or held back; long polls look again."""
+        self.accounts.publish_due(self._clock())
+        self._told = -1
+        self._wake(self.account)
 
     def close(self) -> None:
         """Answer the long polls that wait, and let none wait any more."""
@@ -195,7 +203,9 @@ class Server(uvicorn.Server):
     """A uvicorn server that says when it is ready, and lets long polls go before it stops."""
 
     def __init__(self, app: LocalSes) -> None:
-        config = uvicorn.Config(app, lifespan="on", access_log=False, log_level="warning", timeout_keep_alive=75)
+        config = uvicorn.Config(
+            app, http=OpenProtocol, lifespan="on", access_log=False, log_level="warning", timeout_keep_alive=75
+        )
         super().__init__(config)
         self._app = app
         self.on_ready: Callable[[], None] | None = None
