@@ -34,6 +34,7 @@ class Play:
     per_second: float = 0.0
     patience: float = 60.0
     trouble: type[Trouble] = Trouble  # who does the faults
+    keys: dict[str, list[str]] | None = None  # of tenants that have moved in already
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Outcome:
 def play(fleet: Fleet, ses_url: str, folder: Path, given: Play) -> Outcome:
     """Let the tenants send while the trouble comes, wait until all is settled, and judge."""
     ledger, trouble, log = Ledger(ses_url), given.trouble(fleet, given.freeze_seconds), folder / "clients.log"
-    keys = move_in(fleet)
+    keys = given.keys or move_in(fleet)
     began = monotonic()
     with _clients(fleet, keys, log, given) as (clients, sent):
         with closing(_Progress(log, ledger, given.messages)) as progress:

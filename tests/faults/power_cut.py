@@ -25,7 +25,8 @@ from tenantry.store.engine import Opening, open_store
 from tenantry.store.vault import Vault
 from tests.chaos.books import notes
 from tests.chaos.ground import folder_for_all, local_ses, single
-from tests.chaos.play import Play, play
+from tests.chaos.play import Play, move_in, play
+from tests.chaos.trouble import Trouble
 from tests.e2e.running import TENANTRY, until
 from tests.faults.disk import Disk, Kept
 from tests.faults.machine import needs_strace
@@ -67,18 +68,26 @@ class Findings:
     told: int = 0  # ids whose loss would have been seen, over all states
 
 
-def record(messages: int, seed: int, *, program: Sequence[str] = TENANTRY, inject: Sequence[str] = ()) -> Recording:
-    """Run it under load and strace."""
+def record(
+    messages: int,
+    seed: int,
+    *,
+    program: Sequence[str] = TENANTRY,
+    inject: Sequence[str] = (),
+    trouble: type[Trouble] = Trouble,
+) -> Recording:
+    """Run it under load and strace, which may inject faults; the trouble is done once where it is not the common one."""
     needs_strace(PROMISE)
     with folder_for_all() as name:
         folder = Path(name)
         with local_ses(folder, seed, RATE) as ses_url:
-            with single(folder, ses_url):
-                pass  # the schema and the keys are made, and stopped in good order
+            with single(folder, ses_url) as fleet:
+                keys = move_in(fleet)
             before = {one.name: one.read_bytes() for one in (folder / FOLDER).iterdir()}
             traced = (*under_strace(folder / "trace", *inject), *program)
             with single(folder, ses_url, traced) as fleet:
-                outcome = play(fleet, ses_url, folder, Play(seed, messages, {}))
+                faults = {} if trouble is Trouble else {"own": 1}
+                outcome = play(fleet, ses_url, folder, Play(seed, messages, faults, trouble=trouble, keys=keys))
         assert outcome.objections == {}, outcome.objections
         until(lambda: is_whole(folder / "trace"))
         told = [one for one in notes(folder / "clients.log") if one.do in {"ack", "again"}]

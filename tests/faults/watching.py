@@ -17,10 +17,10 @@ from tests.e2e.running import run
 
 
 class LogTail:
-    """What the clients of a run wrote down since this was made."""
+    """What the clients of a run wrote down since this was made, or from the beginning."""
 
-    def __init__(self, log: Path) -> None:
-        self._log, self._from = log, log.stat().st_size
+    def __init__(self, log: Path, *, whole: bool = False) -> None:
+        self._log, self._from = log, 0 if whole else log.stat().st_size
 
     def notes(self, do: str, words: str = "") -> list[dict]:
         """Return the notes of one kind whose reason holds these words."""
