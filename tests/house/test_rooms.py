@@ -9,7 +9,7 @@ from tests.house.source import Function, Module, dotted, expect_none, source
 
 ANY_HOMES = ("wire/", "emulator/", "store/seam.py")  # the seam: where a driver's untyped rows come in
 CATCH_ALL_HOMES = ("app/", "edge/", "emulator/server.py", "aws/send.py")
-CLOCK_HOMES = ("app/clock.py", "emulator/server.py", "emulator/local.py")
+CLOCK_HOMES = ("app/clock.py", "emulator/clock.py", "emulator/server.py", "emulator/local.py")
 CHANCE_HOMES = ("store/", "app/", "emulator/server.py")
 LOG_HOMES = ("app/", "emulator/server.py")
 
