@@ -64,11 +64,8 @@ class Crowd:
         return used.ru_utime + used.ru_stime + (server_cpu(self.server) if self.server else 0.0)
 
     async def analyse(self) -> None:
-        """Bring the database's statistics up to date, as autovacuum does in time."""
-        if self.store.alone:
-            async with self.store.step() as step:
-                await step.run("ANALYZE")
-        else:
+        """Bring PostgreSQL's statistics up to date, as autovacuum does in time; SQLite is used without."""
+        if not self.store.alone:
             conn = await asyncpg.connect(self.url)
             await conn.execute("VACUUM ANALYZE")
             await conn.close()
@@ -87,6 +84,7 @@ class Crowd:
         for start in range(len(self.members), tenants, PORTION):
             async with store.step() as step:
                 pool = await step.conn.scalar(select(tables.pool.c.id).where(tables.pool.c.cell_id == self.cell))
+                assert pool is not None
                 made = [
                     _moved_in(step, self.cell, pool, number) for number in range(start, min(start + PORTION, tenants))
                 ]

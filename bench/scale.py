@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from bench.crowd import Crowd, Member, crowd
+from bench.crowd import OPERATOR, Crowd, Member, crowd
 from bench.figures import Figure, Size, median
 from tenantry.core.claim import Claim
 from tenantry.core.event import Fact, Report
 from tenantry.core.outcome import Handed
 from tenantry.flow.accept import accept
-from tenantry.flow.dispatch import claim, settle
+from tenantry.flow.dispatch import claim, settle, wake_stranded
+from tenantry.flow.guard import Ramp, act, climb
 from tenantry.flow.ingest import ingest
+from tenantry.flow.provision import PORTION
+from tenantry.flow.sweep import sweep
+from tenantry.ports import Places
 
 FEW = 1_000  # messages that wait, to compare with
 MANY = {Size.QUICK: 20_000, Size.USUAL: 100_000, Size.LONG: 1_000_000}
@@ -81,8 +84,8 @@ async def _turns(made: Crowd, _: int) -> float:
     return median(groups)
 
 
-async def _turn(made: Crowd) -> Sequence[Claim]:
-    taken = (await claim(made.store, made.cell, ROOM)).claims
+async def _turn(made: Crowd, room: int = ROOM) -> Sequence[Claim]:
+    taken = (await claim(made.store, made.cell, room)).claims
     await settle(made.store, [Handed(one.attempt_id, f"ses-{one.attempt_id}") for one in taken])
     return taken
 
@@ -95,7 +98,7 @@ async def tenant_figures(kind: str, size: Size) -> list[Figure]:
     few, many = SMALL_CROWD, LARGE_CROWD[size]
     small = await _costs(kind, few, size)
     large = await _costs(kind, many, size)
-    return [
+    figures = [
         Figure(
             f"tenants, {name}",
             kind,
@@ -106,8 +109,62 @@ async def tenant_figures(kind: str, size: Size) -> list[Figure]:
             f"{small[name] * 1e6:.0f} us and {large[name] * 1e6:.0f} us; medians of {ROUNDS} rounds of {MESSAGES[size]:,}"
             " messages of tenants at random, one after another without doors and cloud",
         )
-        for name in small
+        for name in ("accept", "dispatch", "ingest")
     ]
+    loops = [name for name in small if name not in ("accept", "dispatch", "ingest")]
+    detail = "; ".join(f"{name} {small[name] * 1e3:.1f} and {large[name] * 1e3:.1f} ms" for name in loops)
+    steady = sum(large[name] * EACH_SECOND[name] for name in EACH_SECOND)
+    return [
+        *figures,
+        Figure(
+            "tenants, loops",
+            kind,
+            f"a core, with {many:,} tenants and no mail",
+            steady,
+            0.05,
+            False,
+            f"CPU a round: {detail}",
+        ),
+    ]
+
+
+EACH_SECOND = {
+    "provision": 4.0,
+    "walk": 0.25,
+    "stranded": 1.0,
+    "sweep": 1.0,
+    "guard": 10.0,
+    "ramp": 1.0,
+    "scrape": 0.05,
+}
+"""How often a worker does what its loops do; Prometheus scrapes each 15 seconds or so."""
+
+
+async def _loops(made: Crowd) -> dict[str, list[float]]:
+    """Return what a round of each loop costs when it finds nothing to do."""
+    fleet, silence, places = made.store.fleet(OPERATOR), timedelta(minutes=15), Places()
+
+    async def look(walk: bool) -> None:
+        async with made.store.reading() as step:
+            await step.survey(made.cell, places, PORTION, walk=walk)
+
+    rounds: dict[str, Callable[[], Awaitable[object]]] = {
+        "provision": lambda: look(False),
+        "walk": lambda: look(True),
+        "stranded": lambda: wake_stranded(made.store, made.cell),
+        "sweep": lambda: sweep(made.store, made.cell, silence),
+        "guard": lambda: act(made.store, made.cell),
+        "ramp": lambda: climb(made.store, made.cell, Ramp()),
+        "scrape": fleet.figures,
+    }
+    found: dict[str, list[float]] = {}
+    for name, one_round in rounds.items():
+        await one_round()
+        before = made.cpu()
+        for _ in range(10):
+            await one_round()
+        found[name] = [(made.cpu() - before) / 10]
+    return found
 
 
 async def _costs(kind: str, tenants: int, size: Size) -> dict[str, float]:
@@ -115,12 +172,16 @@ async def _costs(kind: str, tenants: int, size: Size) -> dict[str, float]:
     count = MESSAGES[size]
     chance = random.Random(1)
     async with crowd(kind, tenants) as made:
-        for number in range(ROUNDS + 1):
+        await fill(made, tenants)  # everybody has been here before
+        while await _turn(made, BATCH):
+            pass
+        await made.analyse()
+        for _ in range(ROUNDS):
             before = made.cpu()
             for start in range(0, count, DOOR_BATCH):
                 await accept(
                     made.store,
-                    [chance.choice(made.members).submission(f"r{number}p{one}@there.example")
+                    [chance.choice(made.members).submission(f"p{one}@there.example")
                      for one in range(start, start + DOOR_BATCH)],
                 )  # fmt: skip
             costs["accept"].append((made.cpu() - before) / count)
@@ -133,9 +194,8 @@ async def _costs(kind: str, tenants: int, size: Size) -> dict[str, float]:
             for start in range(0, count, DOOR_BATCH):
                 await ingest(made.store, made.cell, [_delivered(one) for one in claims[start : start + DOOR_BATCH]])
             costs["ingest"].append((made.cpu() - before) / count)
-            if number == 0:
-                await made.analyse()
-    return {name: median(found[1:]) for name, found in costs.items()}  # the first round warms up
+        costs |= await _loops(made)
+    return {name: median(found) for name, found in costs.items()}
 
 
 def _delivered(one: Claim) -> Report:
@@ -144,13 +204,6 @@ def _delivered(one: Claim) -> Report:
     digest = sha256(ses_id.encode()).digest()
     return Report("Delivery", Fact.DELIVERED, ses_id, digest, datetime.now(UTC), one.to, {}, False, False, {}, "{}",
                   one.message_id, one.attempt_id)  # fmt: skip
-
-
-async def timed(made: Crowd, work: object) -> tuple[float, float]:
-    """Return the seconds by the clock and of processor time that something took."""
-    began, used = time.perf_counter(), made.cpu()
-    await work  # type: ignore[misc]
-    return time.perf_counter() - began, made.cpu() - used
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    literal_column,
     or_,
     select,
     text,
@@ -85,14 +86,19 @@ async def fleet_figures(step: Opened) -> Figures:
         overdue_unknowns=overdue,
         oldest_unknown_at=oldest,
         unprovisioned_streams=await _count(conn, t.stream.c.id, t.stream.c.provisioned_at.is_(None)),
-        pending_identities=await _count(conn, t.identity.c.id, t.identity.c.status == IdentityStatus.PENDING.value),
-        failed_identities=await _count(conn, t.identity.c.id, t.identity.c.status == IdentityStatus.FAILED.value),
+        pending_identities=await _count(conn, t.identity.c.id, *_stands(IdentityStatus.PENDING)),
+        failed_identities=await _count(conn, t.identity.c.id, *_stands(IdentityStatus.FAILED)),
         quarantined_events=await _count(conn, t.quarantine.c.id),
     )
 
 
 async def _count(conn: AsyncConnection, column: ColumnElement[object], *where: ColumnElement[bool]) -> int:
     return int(await conn.scalar(select(func.count(column)).where(*where)) or 0)
+
+
+def _stands(status: IdentityStatus) -> tuple[ColumnElement[bool], ...]:
+    """Match identities of a status that is not verified, in the words of their index."""
+    return t.identity.c.status == status.value, t.identity.c.status != literal_column("'verified'")
 
 
 def _waiting(step: Opened, *, recovered: bool) -> Select[tuple[StreamId, int, datetime, str, int]]:

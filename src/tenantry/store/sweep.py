@@ -26,10 +26,10 @@ class SweepQueries(SettleQueries):
         gone: list[tuple[str]] = []
         for stream_class, kept in KEPT.items():
             found = await self.run(
-                f"{BUSY_LANES} SELECT x.message_id FROM busy JOIN lane ON lane.stream_id = busy.stream_id"
-                " JOIN waiting x ON x.stream_id = lane.stream_id AND x.due_at <= :before"
-                " JOIN message m ON m.id = x.message_id AND m.expires_at <= :now"
-                " WHERE lane.cell_id = :cell AND lane.stream_class = :stream_class LIMIT :most",
+                f"{BUSY_LANES} SELECT x.message_id FROM busy CROSS JOIN lane"  # in this order: SQLite took every lane first
+                " CROSS JOIN waiting x CROSS JOIN message m WHERE lane.stream_id = busy.stream_id"
+                " AND lane.cell_id = :cell AND lane.stream_class = :stream_class AND x.stream_id = lane.stream_id"
+                " AND x.due_at <= :before AND m.id = x.message_id AND m.expires_at <= :now LIMIT :most",
                 cell=cell,
                 stream_class=stream_class,
                 before=self.now - kept,  # of what never left the lane; what was tried expires when it is tried again

@@ -100,9 +100,7 @@ tenant = Table(
     Column("account", Text, nullable=False, unique=True),
     Column("labels", Text, nullable=False),
     Column("revision", BigInteger, nullable=False),  # rises with every change that accept or provision must see
-    Column(
-        "surveyed", BigInteger, nullable=False, server_default=text("0")
-    ),  # the one that left provision nothing to do
+    Column("surveyed", BigInteger, nullable=False, server_default=text("0")),  # the one that left nothing to provision
     Column("retention_days", Integer),  # of settled mail; none: the setting's
     Column("created_at", Instant, nullable=False),
     _partial("tenant_unsettled", "cell_id", "id", where="surveyed <> revision"),
@@ -129,6 +127,8 @@ stream = Table(
     Column("on_unknown", Text, nullable=False, server_default="resend"),  # or hold
     Column("created_at", Instant, nullable=False),
     UniqueConstraint("tenant_id", "name"),
+    _partial("stream_on_ramp", "cell_id", where="ramp_stage IS NOT NULL"),
+    _partial("stream_unprovisioned", "id", where="provisioned_at IS NULL"),
 )
 
 identity = Table(

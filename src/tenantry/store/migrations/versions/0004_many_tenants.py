@@ -1,4 +1,4 @@
-"""What provision has left to do, found without reading every tenant. Adds only: older code runs on."""
+"""What is left to do, found without reading every tenant and stream. Adds only: older code runs on."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,6 +7,8 @@ revision = "0004"
 down_revision = "0003"
 
 INDEXES = (
+    ("stream_on_ramp", "stream", ["cell_id"], "ramp_stage IS NOT NULL"),
+    ("stream_unprovisioned", "stream", ["id"], "provisioned_at IS NULL"),
     ("tenant_unsettled", "tenant", ["cell_id", "id"], "surveyed <> revision"),
     ("identity_unverified", "identity", ["cell_id", "name"], "status <> 'verified'"),
     (
