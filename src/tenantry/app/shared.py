@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from tenantry.app.clock import SystemClock
+from tenantry.app.clock import SteadyTime, SystemClock
 from tenantry.core.ids import KeyId
 from tenantry.core.tenant import Scope
 from tenantry.ports import Clock
@@ -25,7 +25,7 @@ def opening_of(settings: Settings, vault: Vault, clock: Clock, roles: Collection
     return Opening(
         settings.database,
         vault,
-        clock.wall,
+        SteadyTime(clock).now,
         roles=tuple(roles) if settings.database_roles else (),
         limits=Limits(
             settings.database_writers,

@@ -23,7 +23,7 @@ from tenantry.flow.dispatch import abandon, wake_stranded
 from tenantry.flow.guard import Ramp, act, climb, drain_all
 from tenantry.flow.provision import Course, Pace, Provisioning, reconcile
 from tenantry.flow.recover import notice
-from tenantry.flow.sweep import bury, sweep
+from tenantry.flow.sweep import Calm, bury, sweep
 from tenantry.ports import Clock, ControlBusy, StoreBusy
 from tenantry.settings import Settings
 from tenantry.store.bootstrap import ensure_partitions
@@ -78,6 +78,7 @@ class Worker:
         waits = Provisioning(poll=settings.identity_poll_seconds)
         self._course = Course(Pace(clock, settings.control_rate), waits)
         self._silence = timedelta(seconds=settings.unknown_silence_seconds)
+        self._calm = Calm(clock, self._silence)
         self._ramp = Ramp(settings.ramp_stage_seconds)
         days = (settings.retention_days, settings.content_retention_days, settings.event_raw_retention_days)
         self._retention = Retention(store, Terms(*days))
@@ -230,7 +231,7 @@ class Worker:
         await self._clock.sleep(self._settings.sweep_seconds)
 
     async def _sweep_round(self) -> None:
-        swept = await sweep(self._store, self._cell, self._silence)
+        swept = await sweep(self._store, self._cell, self._silence, self._calm)
         if swept:
             self._log.warning(
                 "swept", expired=swept.expired, resent=swept.resent, given_up=swept.given_up, dead_workers=swept.dead

@@ -6,12 +6,13 @@ Leaves stranded lanes to dispatch, SES's own state to provision, and old mail to
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tenantry.core.ids import CellId, MessageId
 from tenantry.core.overdue import EVERY, SILENCE, resends
-from tenantry.ports import Store
+from tenantry.ports import Clock, Store
 
+JUMP_SECONDS = 5.0  # between two looks; a step of the store begins after its lock, which may take seconds to get
 STUCK = timedelta(minutes=5)  # no send lasts as long, and no outcome waits as long to be written
 
 
@@ -29,14 +30,41 @@ class Swept:
         return bool(self.expired or self.resent or self.given_up or self.dead)
 
 
-async def sweep(store: Store, cell: CellId, silence: timedelta = SILENCE) -> Swept:
-    """Do one round for a cell; what one round leaves, the next one finds."""
+@dataclass(slots=True)
+class Calm:
+    """Whether the store's clock has gone as ours did for long enough: a clock that jumps makes silence of nothing.
+
+    Ours is the monotonic one, which nobody sets. A jump while no sweep ran is not seen.
+    """
+
+    clock: Clock
+    needed: timedelta = SILENCE
+    _last: tuple[datetime, float] | None = None
+    _jumped_at: float | None = None
+
+    def lasts(self, now: datetime) -> bool:
+        """Take the store's time; say whether no jump was seen for as long as is needed."""
+        ours = self.clock.monotonic()
+        if self._last is not None:
+            there, here = (now - self._last[0]).total_seconds(), ours - self._last[1]
+            if abs(there - here) > JUMP_SECONDS:
+                self._jumped_at = ours
+        self._last = now, ours
+        return self._jumped_at is None or ours - self._jumped_at >= self.needed.total_seconds()
+
+
+async def sweep(store: Store, cell: CellId, silence: timedelta = SILENCE, calm: Calm | None = None) -> Swept:
+    """Do one round for a cell; what one round leaves, the next one finds.
+
+    calm is kept from round to round: after a jump of the store's clock nothing unknown is sent again for a silence.
+    """
     dead = await bury(store)
     async with store.step(lock=cell) as step:
+        steady = calm is None or calm.lasts(step.now)
         given_up = await step.give_up(cell, step.now - STUCK)
         expired = await step.expire(cell, EVERY)
         again: list[MessageId] = []
-        if not await step.recovering(cell):  # the events of what was sent before the restore may be gone
+        if steady and not await step.recovering(cell):  # the events of what was sent before the restore may be gone
             unknown = await step.unknown_mail(cell, step.now - silence, EVERY)
             again = [mail.message_id for mail in unknown if resends(mail, step.now, silence)]
         await step.resend(again)

@@ -82,11 +82,11 @@ class DispatchQueries(Queries):
         """See ports.DispatchStep."""
         row = (await self.run(CREDIT, cell=cell))[0]
         granted, backoff, tokens, tokens_at, enabled, enforcement, quota, sent, shares, *breaker = row
-        elapsed = max(0.0, (self.now - self.seam.at(tokens_at)).total_seconds())
-        self._backoff = won_back(backoff, elapsed)
+        elapsed = (self.now - self.seam.at(tokens_at)).total_seconds()
+        self._backoff = won_back(backoff, max(0.0, elapsed))
         self._rate = granted * self._backoff
         full = max(1.0, self._rate * BUCKET_SECONDS)
-        self._tokens = min(full, tokens + elapsed * self._rate)
+        self._tokens = min(full, tokens + elapsed * self._rate) if elapsed >= 0 else full  # or a clock set back stops all
         open_ = account_sends(bool(enabled), enforcement)
         self._breaker = read_breaker(self.seam, breaker)
         most = may_start(self._breaker, self.now)
@@ -130,9 +130,10 @@ class DispatchQueries(Queries):
         stream, tenant, stream_class, tag, weight, tokens, tokens_at, limit, pause = row
         allowance = None
         if limit is not None:
-            elapsed = max(0.0, (self.now - self.seam.at(tokens_at)).total_seconds())
+            elapsed = (self.now - self.seam.at(tokens_at)).total_seconds()
             rate = limit * self._rate
-            allowance = min(max(1.0, rate * LIMIT_BUCKET_SECONDS), tokens + rate * elapsed)
+            most = max(1.0, rate * LIMIT_BUCKET_SECONDS)
+            allowance = min(most, tokens + rate * elapsed) if elapsed >= 0 else most
         return Lane(
             stream_id=self.seam.id(StreamId, stream),
             tenant_id=self.seam.id(TenantId, tenant),
