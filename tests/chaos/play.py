@@ -21,6 +21,8 @@ from tests.e2e.running import environment
 
 CONNECTIONS = 24
 QUIET_SECONDS = 0.3
+STILL_SECONDS, SLOW_PER_SECOND = 30.0, 30.0  # a run that is slower than so many steps a second is not waited for
+GIVE_UP_SECONDS = 150.0  # for the clients, each of which gives up a mail before that
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,13 @@ class Outcome:
     unknowns: int  # claims that a dead worker left
     resent: int
     counted_wrong: list[str] = field(default_factory=list)
+    stalled: list[str] = field(default_factory=list)  # what was waited for in vain, or could not be done
 
     @property
     def objections(self) -> dict[str, list[str]]:
         """Everything that must not be."""
-        found = self.judgement.objections
-        return found | ({"counted_wrong": self.counted_wrong} if self.counted_wrong else {})
+        ours = {"counted_wrong": self.counted_wrong, "stalled": self.stalled}
+        return self.judgement.objections | {name: found for name, found in ours.items() if found}
 
 
 def play(fleet: Fleet, ses_url: str, folder: Path, given: Play) -> Outcome:
@@ -61,21 +64,18 @@ def play(fleet: Fleet, ses_url: str, folder: Path, given: Play) -> Outcome:
     ledger, trouble, log = Ledger(ses_url), given.trouble(fleet, given.freeze_seconds), folder / "clients.log"
     keys = given.keys or move_in(fleet)
     began = monotonic()
+    stalled: list[str] = []
     with _clients(fleet, keys, log, given) as (clients, sent):
         with closing(_Progress(log, ledger, given.messages)) as progress:
-            for fault in plan(given.seed, given.faults):
-                progress.wait_for(fault.at)
-                trouble.do(fault)
-        trouble.end()
-        while not sent.wait(1.0):
-            assert clients.poll() is None, "the clients ended too early"
-            ledger.taken()
+            stalled += _faults(trouble, progress, given)
+            try:
+                trouble.end()
+                _until_sent(clients, sent, progress)
+            except AssertionError as error:
+                stalled.append(str(error))
         ended = monotonic()
-        assert clients.stdin is not None
-        clients.stdin.write("go on\n")
-        clients.stdin.close()
-        assert clients.wait(120) == 0
-    open_at_last = settle(fleet.database, ledger, given.patience)
+        stalled += _last_mails(clients)
+    open_at_last = settle(fleet.database, ledger, min(given.patience, STILL_SECONDS) if stalled else given.patience)
     done = monotonic()
     books = kept(fleet.database)
     found = judge(notes(log), ledger.read(), books, stops(fleet.database))
@@ -92,7 +92,42 @@ def play(fleet: Fleet, ses_url: str, folder: Path, given: Play) -> Outcome:
         sum(one["left"] for one in left),
         resent,
         counted_wrong(fleet.database),
+        stalled,
     )
+
+
+def _faults(trouble: Trouble, progress: _Progress, given: Play) -> list[str]:
+    """Do each fault in its time; what cannot be done, or takes too long, ends them, so that the run is judged as it is."""
+    for fault in plan(given.seed, given.faults):
+        try:
+            progress.wait_for(fault.at)
+            trouble.do(fault)
+        except AssertionError as error:
+            return [f"before the {fault.kind} at {fault.at:.0%}: {error}"]
+    return []
+
+
+def _until_sent(clients: subprocess.Popen[str], sent: threading.Event, progress: _Progress) -> None:
+    """Return once the clients have sent everything; fails where they take too long."""
+    began, most = monotonic(), GIVE_UP_SECONDS + progress.left() / SLOW_PER_SECOND
+    while not sent.wait(1.0):
+        assert clients.poll() is None, "the clients ended too early"
+        left = progress.left()
+        assert monotonic() - began < most, f"the clients have not sent everything after {most:.0f} s; {left} steps left"
+
+
+def _last_mails(clients: subprocess.Popen[str]) -> list[str]:
+    """Let the clients send what proves that the feed is well; say what went wrong."""
+    if clients.poll() is not None:
+        return [f"the clients ended with {clients.returncode}"]
+    assert clients.stdin is not None
+    clients.stdin.write("go on\n")
+    clients.stdin.close()
+    try:
+        code = clients.wait(GIVE_UP_SECONDS)
+    except subprocess.TimeoutExpired:
+        return [f"the clients' last mails are not answered after {GIVE_UP_SECONDS:g} s"]
+    return [f"the clients ended with {code}"] if code else []
 
 
 def move_in(fleet: Fleet) -> dict[str, list[str]]:
@@ -165,14 +200,20 @@ class _Progress:
         """Give the log back."""
         self._log.close()
 
-    def wait_for(self, share: float, stuck_seconds: float = 60.0) -> None:
-        """Return once this share is done; fails where nothing moves any more."""
-        seen, since = -1, monotonic()
-        while (done := self._done()) < share * self._whole:
-            if done > seen:
-                seen, since = done, monotonic()
-            assert monotonic() - since < stuck_seconds, f"nothing moves after {done} of {self._whole}"
+    def wait_for(self, share: float) -> None:
+        """Return once this share is done; fails where that takes too long, and says what was waited for."""
+        wanted, first, began = share * self._whole, self._done(), monotonic()
+        most = STILL_SECONDS + max(0.0, wanted - first) / SLOW_PER_SECOND
+        while (done := self._done()) < wanted:
+            spent = monotonic() - began
+            assert spent < most, (
+                f"{done} of {self._whole} steps are done, {done - first} of them in the last {spent:.0f} s"
+            )
             threading.Event().wait(0.05)
+
+    def left(self) -> int:
+        """Say how many steps are not done, those among them that will not be: what is held, or was given up."""
+        return self._whole - self._done()
 
     def _done(self) -> int:
         self._acked += self._log.read().count('"do": "ack"')

@@ -13,6 +13,7 @@ from tenantry.core.outcome import Handed, Hold, Outcome, Refused, Retry, Unknown
 from tenantry.core.reading import CellOutlook
 from tenantry.core.turn import Ending
 from tenantry.flow.dispatch import abandon, claim, settle
+from tenantry.flow.ingest import ingest
 from tests import worlds
 from tests.conformance.conftest import Ground
 
@@ -65,6 +66,17 @@ async def test_an_answer_opens_the_way(ground: Ground, kind: str) -> None:
         "held": Retry(probe.attempt_id, "not verified", hold=Hold.UNVERIFIED, burned=False),
     }
     settled = await settle(ground.store, [outcome[kind]])
+    assert (settled.opened, settled.closed) == (0, 1)
+    assert len(await claims(ground)) == 9
+
+
+async def test_an_answer_that_an_event_has_overtaken_opens_the_way(ground: Ground) -> None:
+    """Where the feed is quicker than SES's answer, the event settles the probe, and its answer counts all the same."""
+    await opened(ground)
+    ground.advance(1.0)
+    (probe,) = await claims(ground)
+    await ingest(ground.store, ground.cell, [worlds.report("Send", probe, "ses-id")])
+    settled = await settle(ground.store, [Handed(probe.attempt_id, "ses-id")])
     assert (settled.opened, settled.closed) == (0, 1)
     assert len(await claims(ground)) == 9
 

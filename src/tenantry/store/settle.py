@@ -78,12 +78,15 @@ class SettleQueries(BreakerQueries):
     async def _close(
         self, finished: Sequence[tuple[AttemptId, str, str | None, str | None]]
     ) -> dict[AttemptId, Closed]:
-        """Finish attempts that are open, or that were given up by somebody who knew less; return what they were."""
+        """Finish attempts that are open, or that were given up by somebody who knew less; return what they were.
+
+        An answer counts for the breaker, too, where the event of the same mail was quicker.
+        """
         found = await self.run(
             "UPDATE attempt SET finished_at = :now, outcome = w.outcome, reason = w.reason, ses_id = w.ses_id"
             f" FROM {self.in_order('attempt', 'id')}"
             " WHERE attempt.id = w.id AND (attempt.finished_at IS NULL OR (attempt.outcome = 'unknown'"
-            " AND w.outcome IN ('handed', 'returned')))"
+            " AND w.outcome IN ('handed', 'returned')) OR (attempt.outcome = 'handed' AND w.outcome = 'handed'))"
             " RETURNING attempt.id, attempt.message_id, attempt.number, attempt.cell_id, attempt.cost,"
             " (SELECT cell.breaker_failures FROM cell WHERE cell.id = attempt.cell_id)",
             relation("w(id uuid, outcome text, reason text, ses_id text)", sorted(finished)),
