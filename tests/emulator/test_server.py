@@ -69,7 +69,7 @@ def test_times_are_numbers_and_ids_are_there(ses: World) -> None:
         ("v2/email/account", "GET", None, {}, 403, "MissingAuthenticationTokenException"),
         ("v2/email/tenants", "POST", b"{", None, 400, "SerializationException"),
         ("v2/email/tenants", "POST", b"{}", None, 400, "BadRequestException"),
-        ("v2/email/dedicated-ips/1.2.3.4", "GET", None, None, 400, "UnsupportedOperation"),
+        ("v2/email/deliverability-dashboard/campaigns/c-1", "GET", None, None, 400, "UnsupportedOperation"),
         ("", "POST", b"{}", {**SIGNED, "X-Amz-Target": "AmazonSQS.Nothing"}, 404, "UnknownOperationException"),
         ("", "POST", b"{}", {**SIGNED, "X-Amz-Target": "AmazonSQS.PurgeQueue"}, 400, "InvalidParameterValue"),
     ],

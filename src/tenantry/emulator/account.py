@@ -16,8 +16,14 @@ from tenantry.emulator.errors import SesError, unsupported
 from tenantry.emulator.ledger import CallRecord
 from tenantry.emulator.neighbours.queue import Queue
 from tenantry.emulator.neighbours.services import Asked, Neighbours
+from tenantry.emulator.operations.endpoints import EndpointOperations
+from tenantry.emulator.operations.jobs import JobOperations
+from tenantry.emulator.operations.suppression import SuppressionOperations
+from tenantry.emulator.operations.templates import TemplateOperations
+from tenantry.emulator.operations.verification import VerificationOperations
 from tenantry.emulator.operations_account import AccountOperations
 from tenantry.emulator.operations_identities import IdentityOperations
+from tenantry.emulator.operations_policies import PolicyOperations
 from tenantry.emulator.operations_pools import PoolOperations
 from tenantry.emulator.operations_reputation import ReputationOperations
 from tenantry.emulator.operations_sending import SendingOperations
@@ -48,16 +54,26 @@ class Account(
     TenantOperations,
     ConfigurationSetOperations,
     IdentityOperations,
+    PolicyOperations,
     PoolOperations,
     ReputationOperations,
     AccountOperations,
+    TemplateOperations,
+    VerificationOperations,
+    EndpointOperations,
+    SuppressionOperations,
+    JobOperations,
     SendingOperations,
 ):
     """An SES account in one Region, with the services around it; not safe for threads, one caller at a time."""
 
     def __init__(self, options: Options, now: float, accounts: "Accounts | None" = None) -> None:
         self.neighbours = Neighbours(options, Random(options.seed), now, accounts)
-        super().__init__(options, self.neighbours)
+        super().__init__(
+            options,
+            self.neighbours,
+            lambda region: accounts.find(options.account_id, region) if accounts else None,
+        )
         self._operations: dict[str, Operation | None] = {}
 
     def does(self, operation: str) -> bool:

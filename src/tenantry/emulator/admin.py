@@ -205,7 +205,7 @@ def _call(record: CallRecord) -> dict[str, Any]:
 
 
 def _options(options: Options) -> dict[str, Any]:
-    return asdict(options)
+    return {**asdict(options), "files": None if options.files is None else str(options.files)}
 
 
 def _iso(moment: float) -> str:

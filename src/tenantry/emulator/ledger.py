@@ -64,7 +64,7 @@ class Ledger:
         self.messages: deque[MessageRecord] = deque(maxlen=records_max)
         self.calls_total = 0
         self.messages_total = 0
-        self._contents: OrderedDict[str, tuple[Mapping[str, Any], list[EventRecord]]] = OrderedDict()
+        self._contents: OrderedDict[str, tuple[Mapping[str, Any], list[EventRecord], MessageRecord]] = OrderedDict()
         self._contents_max = contents_max
 
     def add_call(self, record: CallRecord) -> None:
@@ -79,7 +79,7 @@ class Ledger:
         if self._contents_max:
             if len(self._contents) >= self._contents_max:
                 self._contents.popitem(last=False)
-            self._contents[record.message_id] = (content, [])
+            self._contents[record.message_id] = (content, [], record)
 
     def add_event(self, message_id: str, event: EventRecord) -> None:
         """Note what happens to a message, now or later, as long as its content is kept."""
@@ -90,6 +90,11 @@ class Ledger:
         """Return what has happened to a message until now, in its order."""
         kept = self._contents.get(message_id)
         return sorted((each for each in kept[1] if each.at <= now), key=lambda each: each.at) if kept else []
+
+    def message(self, message_id: str) -> MessageRecord | None:
+        """Return a message's record as long as its content is kept."""
+        kept = self._contents.get(message_id)
+        return kept[2] if kept else None
 
     def content(self, message_id: str) -> Mapping[str, Any] | None:
         """Return a message's SES Content, or None if it is no longer kept."""

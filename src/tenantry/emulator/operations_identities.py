@@ -1,32 +1,37 @@
-"""Owns the operations on email identities: verification, DKIM, MAIL FROM, default configuration set.
+"""Owns the operations on email identities: verification, MAIL FROM, feedback, default configuration set.
 
-Leaves whether a sender is covered to `operations_sending`; DNS is never asked, verification is by setting.
+Leaves DKIM to `operations_dkim` and whether a sender is covered to `operations_sending`; DNS is never asked,
+verification is by setting.
 """
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
-from tenantry.emulator.errors import already_exists, bad_request
-from tenantry.emulator.state import Call, Identity, Params, Result, State, page, tag_list, tags_of
+from tenantry.emulator.calls import Call, Params, Result
+from tenantry.emulator.errors import SesError, already_exists, bad_request
+from tenantry.emulator.operations_dkim import DkimOperations, dkim_at
+from tenantry.emulator.records import Identity
+from tenantry.emulator.state import tag_list, tags_of
 
 _DOMAIN = re.compile(
-    r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])", re.IGNORECASE
+    r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])", re.IGNORECASE
 )
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_LOCAL = re.compile(r"[^\s@<>\x00-\x1f\x7f]{1,64}")
 STATUSES = ("PENDING", "SUCCESS", "FAILED", "TEMPORARY_FAILURE", "NOT_STARTED")
 
 
-class IdentityOperations(State):
+class IdentityOperations(DkimOperations):
     """Create, read, change and delete email identities."""
 
     def create_email_identity(self, params: Params, call: Call) -> Result:
         name = params["EmailIdentity"].lower()
         local, at, domain = name.rpartition("@")
-        if not _DOMAIN.fullmatch(domain) or (at and not local):
+        if not _DOMAIN.fullmatch(domain) or (at and not _LOCAL.fullmatch(local)):
             raise bad_request(f"Invalid email identity <{params['EmailIdentity']}>: give a domain or an address.")
         if name in self.identities:
             raise already_exists(f"Email identity {name} already exist.")
+        if (most := self.options.identities_max) is not None and len(self.identities) >= most:
+            raise SesError("LimitExceededException", f"There are {most:.0f} email identities already.")
         default = params.get("ConfigurationSetName")
         if default:
             self.configuration_set(default)
@@ -35,16 +40,16 @@ class IdentityOperations(State):
             arn=self.options.arn("identity", name),
             tags=tags_of(params),
             status="PENDING",
-            verify_at=self._verify_at(call),
+            verify_at=self.verify_at(call),
             created_at=call.now,
-            dkim=self._dkim(name, params.get("DkimSigningAttributes", {}), call),
-            configuration_set=default,
+            dkim=self.new_dkim(name, params.get("DkimSigningAttributes", {}), call),
         )
         self.identities[name] = made
+        self._set_default(made, default)
         return {
             "IdentityType": _kind(made),
             "VerifiedForSendingStatus": made.status_at(call.now) == "SUCCESS",
-            "DkimAttributes": _dkim_at(made, call.now),
+            "DkimAttributes": dkim_at(made, call.now),
         }
 
     def get_email_identity(self, params: Params, call: Call) -> Result:
@@ -55,14 +60,16 @@ class IdentityOperations(State):
             info["LastSuccessTimestamp"] = call.now
         if status == "FAILED":
             info["ErrorType"] = "TYPE_NOT_FOUND"
+        if error := found.dkim.get("Error"):
+            info["ErrorType"] = error
         mail_from_status = {"MailFromDomainStatus": "SUCCESS" if status == "SUCCESS" else "PENDING"}
         return {
             "IdentityType": _kind(found),
-            "FeedbackForwardingStatus": True,
+            "FeedbackForwardingStatus": found.is_forwarding,
             "VerifiedForSendingStatus": status == "SUCCESS",
-            "DkimAttributes": _dkim_at(found, call.now),
+            "DkimAttributes": dkim_at(found, call.now),
             "MailFromAttributes": {**found.mail_from, **mail_from_status} if found.mail_from else None,
-            "Policies": {},
+            "Policies": found.policies,
             "Tags": tag_list(found.tags),
             "ConfigurationSetName": found.configuration_set,
             "VerificationStatus": status,
@@ -71,8 +78,13 @@ class IdentityOperations(State):
 
     def list_email_identities(self, params: Params, call: Call) -> Result:
         wanted = params.get("Filter", {})
-        part = wanted.get("EMAIL_IDENTITY_NAME_CONTAINS", "").lower()
-        shown, token = page((name for name in self.identities if part in name), params)
+        part, kind = wanted.get("IDENTITY_NAME_CONTAINS", "").lower(), wanted.get("IDENTITY_TYPE")
+        status = wanted.get("VERIFICATION_STATUS")
+
+        def is_wanted(each: Identity) -> bool:
+            return part in each.name and kind in (None, _kind(each)) and status in (None, each.status_at(call.now))
+
+        shown, token = self.identities.page(params, is_wanted if wanted else None)
         rows = [
             {
                 "IdentityType": _kind(each),
@@ -80,49 +92,35 @@ class IdentityOperations(State):
                 "SendingEnabled": each.status_at(call.now) == "SUCCESS",
                 "VerificationStatus": each.status_at(call.now),
             }
-            for each in map(self.identities.__getitem__, shown)
+            for each in shown
         ]
         return {"EmailIdentities": rows, "NextToken": token}
 
     def delete_email_identity(self, params: Params, call: Call) -> Result:
         found = self.identity(params["EmailIdentity"])
         self.refuse_if_associated(found.arn)
+        self._set_default(found, None)
         del self.identities[found.name]
         return None
 
-    def put_email_identity_dkim_signing_attributes(self, params: Params, call: Call) -> Result:
-        found = self.identity(params["EmailIdentity"])
-        if not found.is_domain:
-            raise bad_request("DKIM signing attributes belong to a domain identity.")
-        origin, given = params["SigningAttributesOrigin"], params.get("SigningAttributes", {})
-        if (origin == "EXTERNAL") != ("DomainSigningPrivateKey" in given):
-            raise bad_request(
-                "EXTERNAL needs DomainSigningSelector and DomainSigningPrivateKey, AWS_SES takes neither."
-            )
-        found.dkim = self._dkim(found.name, given, call)
-        if found.status_at(call.now) in ("FAILED", "NOT_STARTED"):
-            # Applying DKIM attributes again is SES's way to restart a verification that failed.
-            found.status, found.verify_at = "PENDING", self._verify_at(call)
-        shown = _dkim_at(found, call.now)
-        return {
-            "DkimStatus": shown["Status"],
-            "DkimTokens": shown["Tokens"],
-            "SigningHostedZone": shown.get("SigningHostedZone"),
-        }
-
     def put_email_identity_mail_from_attributes(self, params: Params, call: Call) -> Result:
         found, domain = self.identity(params["EmailIdentity"]), params.get("MailFromDomain", "").lower()
-        if domain and not domain.endswith(f".{found.name.rpartition('@')[2]}"):
+        if domain and (not _DOMAIN.fullmatch(domain) or not domain.endswith(f".{found.name.rpartition('@')[2]}")):
             raise bad_request(f"The MAIL FROM domain must be a sub-domain of <{found.name.rpartition('@')[2]}>.")
         behavior = params.get("BehaviorOnMxFailure", "USE_DEFAULT_VALUE")
         found.mail_from = {"MailFromDomain": domain, "BehaviorOnMxFailure": behavior} if domain else {}
+        return None
+
+    def put_email_identity_feedback_attributes(self, params: Params, call: Call) -> Result:
+        # Whether SES would also mail the feedback: no such mail is written here, only the setting is kept.
+        self.identity(params["EmailIdentity"]).is_forwarding = params.get("EmailForwardingEnabled", False)
         return None
 
     def put_email_identity_configuration_set_attributes(self, params: Params, call: Call) -> Result:
         found, name = self.identity(params["EmailIdentity"]), params.get("ConfigurationSetName")
         if name:
             self.configuration_set(name)
-        found.configuration_set = name or None
+        self._set_default(found, name or None)
         return None
 
     def set_verification(self, name: str, status: str) -> None:
@@ -132,34 +130,13 @@ class IdentityOperations(State):
         found = self.identity(name)
         found.status, found.verify_at = status, None
 
-    def _verify_at(self, call: Call) -> float | None:
-        return call.now + self.options.verify_after_seconds if self.options.verify_identities else None
-
-    def _dkim(self, name: str, given: Mapping[str, Any], call: Call) -> dict[str, Any]:
-        if "@" in name:
-            return {"SigningEnabled": False, "Tokens": [], "SigningAttributesOrigin": "AWS_SES"}
-        has_selector, has_key = "DomainSigningSelector" in given, "DomainSigningPrivateKey" in given
-        if has_selector != has_key:
-            raise bad_request("Give both DomainSigningSelector and DomainSigningPrivateKey, or neither.")
-        if has_key:
-            tokens = [given["DomainSigningSelector"]]
-            return {"SigningEnabled": True, "Tokens": tokens, "SigningAttributesOrigin": "EXTERNAL"}
-        length = given.get("NextSigningKeyLength", "RSA_2048_BIT")
-        return {
-            "SigningEnabled": True,
-            "Tokens": ["".join(self.random.choices(_ALPHABET, k=32)) for _ in range(3)],
-            "SigningHostedZone": "dkim.amazonses.com",
-            "SigningAttributesOrigin": "AWS_SES",
-            "NextSigningKeyLength": length,
-            "CurrentSigningKeyLength": length,
-            "LastKeyGenerationTimestamp": call.now,
-        }
+    def _set_default(self, identity: Identity, name: str | None) -> None:
+        if before := self.sets.get(identity.configuration_set or ""):
+            before.default_of.discard(identity.name)
+        identity.configuration_set = name
+        if name:
+            self.sets[name].default_of.add(identity.name)
 
 
 def _kind(identity: Identity) -> str:
     return "DOMAIN" if identity.is_domain else "EMAIL_ADDRESS"
-
-
-def _dkim_at(identity: Identity, now: float) -> dict[str, Any]:
-    status = identity.status_at(now) if identity.dkim["SigningEnabled"] else "NOT_STARTED"
-    return {**identity.dkim, "Status": status}

@@ -5,8 +5,10 @@ Leaves findings and automatic pauses out: nothing here changes a status by itsel
 
 from typing import Any
 
+from tenantry.emulator.calls import Call, Params, Result
 from tenantry.emulator.errors import bad_request, not_found
-from tenantry.emulator.state import Call, Entity, Params, Result, State, page
+from tenantry.emulator.records import Entity
+from tenantry.emulator.state import State
 
 _POLICIES = ("none", "standard", "strict")
 
@@ -24,13 +26,12 @@ class ReputationOperations(State):
         wanted = params.get("Filter", {})
         prefix, status = wanted.get("ENTITY_REFERENCE_PREFIX", ""), wanted.get("SENDING_STATUS")
         impact = wanted.get("REPUTATION_IMPACT")
-        names = (
-            each.arn
-            for each in self.entities.values()
-            if each.arn.startswith(prefix) and status in (None, each.aggregate) and impact is None
-        )
-        shown, token = page(names, params)
-        return {"ReputationEntities": [_shown(self.entities[arn]) for arn in shown], "NextToken": token}
+
+        def wanted_is(entity: Entity) -> bool:
+            return entity.arn.startswith(prefix) and status in (None, entity.aggregate) and impact is None
+
+        shown, token = self.entities.page(params, wanted_is if wanted else None)
+        return {"ReputationEntities": [_shown(each) for each in shown], "NextToken": token}
 
     def update_reputation_entity_customer_managed_status(self, params: Params, call: Call) -> Result:
         entity = self._entity(params)

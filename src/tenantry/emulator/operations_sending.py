@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from tenantry.emulator.calls import Call, Params, Result
 from tenantry.emulator.errors import SesError, bad_request, not_found, unsupported
 from tenantry.emulator.events import (
     Sent,
@@ -22,7 +23,8 @@ from tenantry.emulator.events import (
 from tenantry.emulator.ledger import EventRecord, MessageRecord
 from tenantry.emulator.mail import Mail, bare, read_mail
 from tenantry.emulator.recipients import Fate, is_simulated
-from tenantry.emulator.state import Call, ConfigurationSet, Identity, Params, Result, State, Tenant
+from tenantry.emulator.records import ConfigurationSet, Identity, Tenant
+from tenantry.emulator.state import State
 
 RECIPIENTS_MAX = 50
 _TAG_NAME = re.compile(r"[A-Za-z0-9_-]{1,256}")

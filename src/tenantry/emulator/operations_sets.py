@@ -7,8 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tenantry.emulator.errors import SesError, already_exists, bad_request, not_found, unsupported
-from tenantry.emulator.state import Call, ConfigurationSet, Params, Result, State, page, tag_list, tags_of
+from tenantry.emulator.calls import Call, Params, Result
+from tenantry.emulator.coverage import partly
+from tenantry.emulator.errors import SesError, already_exists, bad_request, not_found
+from tenantry.emulator.operations_pools import DEFAULT_POOL, SHARED_POOL
+from tenantry.emulator.records import ConfigurationSet
+from tenantry.emulator.state import State, tag_list, tags_of
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _GROUPS = (
@@ -21,6 +25,7 @@ _GROUPS = (
     "MessageSecurityOptions",
 )
 DESTINATIONS_MAX = 10
+DIMENSIONS_MAX = 10
 SETS_MAX = 10_000
 
 
@@ -57,16 +62,21 @@ class ConfigurationSetOperations(State):
 
     def list_configuration_sets(self, params: Params, call: Call) -> Result:
         part = params.get("Filter", {}).get("CONFIGURATION_SET_NAME_CONTAINS", "")
-        shown, token = page((name for name in self.sets if part in name), params)
+        shown, token = self.sets.page_of_names(params, (lambda name: part in name) if part else None)
         return {"ConfigurationSets": shown, "NextToken": token}
 
     def delete_configuration_set(self, params: Params, call: Call) -> Result:
         found = self.configuration_set(params["ConfigurationSetName"])
         self.refuse_if_associated(found.arn)
         del self.sets[found.name]
-        for identity in self.identities.values():
-            if identity.configuration_set == found.name:
-                identity.configuration_set = None
+        for name in found.default_of:
+            self.identities[name].configuration_set = None
+        return None
+
+    def update_configuration_set(self, params: Params, call: Call) -> Result:
+        found = self.configuration_set(params["ConfigurationSetName"])
+        if "MessageSecurityOptions" in params:
+            found.options["MessageSecurityOptions"] = params["MessageSecurityOptions"]
         return None
 
     def put_configuration_set_sending_options(self, params: Params, call: Call) -> Result:
@@ -76,7 +86,9 @@ class ConfigurationSetOperations(State):
 
     def put_configuration_set_reputation_options(self, params: Params, call: Call) -> Result:
         enabled = params.get("ReputationMetricsEnabled", False)
-        return self._put(params, "ReputationOptions", {"ReputationMetricsEnabled": enabled})
+        before = self.configuration_set(params["ConfigurationSetName"]).options.get("ReputationOptions", {})
+        kept = {name: each for name, each in before.items() if name == "LastFreshStart"}
+        return self._put(params, "ReputationOptions", {**kept, "ReputationMetricsEnabled": enabled})
 
     def put_configuration_set_delivery_options(self, params: Params, call: Call) -> Result:
         self._check_pool(params)
@@ -86,7 +98,17 @@ class ConfigurationSetOperations(State):
         return self._put(params, "SuppressionOptions", _given(params))
 
     def put_configuration_set_tracking_options(self, params: Params, call: Call) -> Result:
-        return self._put(params, "TrackingOptions", _given(params))
+        given = _given(params)
+        if "HttpsPolicy" in given and "CustomRedirectDomain" not in given:
+            raise bad_request("HttpsPolicy needs a CustomRedirectDomain.")
+        return self._put(params, "TrackingOptions", given)
+
+    def put_configuration_set_vdm_options(self, params: Params, call: Call) -> Result:
+        return self._put(params, "VdmOptions", params.get("VdmOptions", {}))
+
+    @partly("the archive's ARN is kept; nothing is archived")
+    def put_configuration_set_archiving_options(self, params: Params, call: Call) -> Result:
+        return self._put(params, "ArchivingOptions", _given(params))
 
     def create_configuration_set_event_destination(self, params: Params, call: Call) -> Result:
         found, name = self.configuration_set(params["ConfigurationSetName"]), params["EventDestinationName"]
@@ -119,20 +141,26 @@ class ConfigurationSetOperations(State):
         return None
 
     def _put(self, params: Params, group: str, options: dict[str, Any]) -> Result:
-        self.configuration_set(params["ConfigurationSetName"]).options[group] = options
+        kept = self.configuration_set(params["ConfigurationSetName"]).options
+        kept.pop(group, None)
+        if options:
+            kept[group] = options
         return None
 
     def _check_pool(self, options: Mapping[str, Any]) -> None:
         name = options.get("SendingPoolName")
-        if name and name not in self.pools and name not in ("ses-shared-pool", "ses-default-dedicated-pool"):
+        if name and name not in self.pools and name not in (SHARED_POOL, DEFAULT_POOL):
             raise not_found(f"Dedicated IP pool <{name}> does not exist.")
 
     def _set_destination(self, found: ConfigurationSet, name: str, given: Mapping[str, Any], call: Call) -> None:
         targets = sorted(key for key in given if key.endswith("Destination"))
         if len(targets) != 1:
             raise bad_request("An event destination needs exactly one target.")
-        if targets != ["SnsDestination"]:
-            raise unsupported(f"event destinations of the kind {targets[0]}; use SnsDestination")
+        if targets == ["PinpointDestination"]:
+            raise bad_request("Amazon Pinpoint is no longer available as an event destination.")
+        dimensions = given.get("CloudWatchDestination", {}).get("DimensionConfigurations", [])
+        if "CloudWatchDestination" in given and not 1 <= len(dimensions) <= DIMENSIONS_MAX:
+            raise bad_request(f"A CloudWatch destination has 1 to {DIMENSIONS_MAX} dimensions.")
         if not given.get("MatchingEventTypes"):
             raise bad_request("MatchingEventTypes must name at least one event type.")
         self.bearer.attach(given, call)

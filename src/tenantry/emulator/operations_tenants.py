@@ -6,8 +6,11 @@ Leaves their reputation to `operations_reputation` and the association gate to `
 import re
 from typing import Any
 
-from tenantry.emulator.errors import already_exists, bad_request
-from tenantry.emulator.state import Call, Entity, Params, Result, State, Tenant, page, tag_list, tags_of
+from tenantry.emulator.calls import Call, Params, Result
+from tenantry.emulator.errors import SesError, already_exists, bad_request
+from tenantry.emulator.records import Entity, Tenant
+from tenantry.emulator.registry import Registry
+from tenantry.emulator.state import State, tag_list, tags_of
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TYPES = {"identity": "EMAIL_IDENTITY", "configuration-set": "CONFIGURATION_SET", "template": "EMAIL_TEMPLATE"}
@@ -22,6 +25,8 @@ class TenantOperations(State):
             raise bad_request("TenantName must have 1 to 64 letters, digits, hyphens or underscores.")
         if name in self.tenants:
             raise already_exists(f"Tenant <{name}> already exists.")
+        if (most := self.options.tenants_max) is not None and len(self.tenants) >= most:
+            raise SesError("LimitExceededException", f"There are {most:.0f} tenants already.")
         suppression = _suppression(params.get("SuppressionAttributes", {}))
         tenant_id = f"tn-{self.random.getrandbits(120):030x}"
         arn = self.options.arn("tenant", f"{name}/{tenant_id}")
@@ -36,16 +41,17 @@ class TenantOperations(State):
     def list_tenants(self, params: Params, call: Call) -> Result:
         wanted = params.get("Filter", {})
         part, status = wanted.get("TENANT_NAME_CONTAINS", ""), wanted.get("SENDING_STATUS")
-        names = (
-            tenant.name
-            for tenant in self.tenants.values()
-            if part in tenant.name and status in (None, self.entities[tenant.arn].aggregate)
-        )
-        shown, token = page(names, params)
-        return {"Tenants": [self._short(self.tenants[name]) for name in shown], "NextToken": token}
+
+        def wanted_is(tenant: Tenant) -> bool:
+            return part in tenant.name and status in (None, self.entities[tenant.arn].aggregate)
+
+        shown, token = self.tenants.page(params, wanted_is if wanted else None)
+        return {"Tenants": [self._short(tenant) for tenant in shown], "NextToken": token}
 
     def delete_tenant(self, params: Params, call: Call) -> Result:
         tenant = self.tenant(params["TenantName"])
+        for arn in list(tenant.resources):
+            self._part(tenant, arn)
         del self.tenants[tenant.name], self.entities[tenant.arn]
         return None
 
@@ -57,33 +63,43 @@ class TenantOperations(State):
         if arn in tenant.resources:
             raise already_exists(f"Resource <{arn}> is already associated with tenant <{tenant.name}>.")
         tenant.resources[arn] = call.now
+        self.associations.setdefault(arn, Registry())[tenant.name] = tenant
         return None
 
     def delete_tenant_resource_association(self, params: Params, call: Call) -> Result:
         # SES is reported to succeed silently when there is no such association.
-        self.tenant(params["TenantName"]).resources.pop(params["ResourceArn"], None)
+        tenant, arn = self.tenant(params["TenantName"]), params["ResourceArn"]
+        if arn in tenant.resources:
+            self._part(tenant, arn)
         return None
+
+    def _part(self, tenant: Tenant, arn: str) -> None:
+        del tenant.resources[arn]
+        users = self.associations[arn]
+        del users[tenant.name]
+        if not users:
+            del self.associations[arn]
 
     def list_tenant_resources(self, params: Params, call: Call) -> Result:
         wanted = params.get("Filter", {}).get("RESOURCE_TYPE")
         wanted = _TYPES.get(wanted, wanted)  # the service speaks of `identity`, its model of EMAIL_IDENTITY
         tenant = self.tenant(params["TenantName"])
-        shown, token = page((arn for arn in tenant.resources if wanted in (None, _type_of(arn))), params)
+        shown, token = tenant.resources.page_of_names(params, lambda arn: wanted in (None, _type_of(arn)))
         rows = [{"ResourceType": _type_of(arn), "ResourceArn": arn} for arn in shown]
         return {"TenantResources": rows, "NextToken": token}
 
     def list_resource_tenants(self, params: Params, call: Call) -> Result:
         arn = params["ResourceArn"]
         self.tagged(arn)
-        shown, token = page((tenant.name for tenant in self.tenants.values() if arn in tenant.resources), params)
+        shown, token = self.associations.get(arn, Registry()).page(params)
         rows = [
             {
-                "TenantName": name,
+                "TenantName": tenant.name,
                 "TenantId": tenant.id,
                 "ResourceArn": arn,
                 "AssociatedTimestamp": tenant.resources[arn],
             }
-            for name, tenant in ((name, self.tenants[name]) for name in shown)
+            for tenant in shown
         ]
         return {"ResourceTenants": rows, "NextToken": token}
 

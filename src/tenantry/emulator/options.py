@@ -82,6 +82,9 @@ class Options:
     verify_identities: bool = True
     verify_after_seconds: float = 0.0
     latency_seconds: float = 0.0
+    identities_max: float | None = 10_000.0
+    tenants_max: float | None = 10_000.0
+    files: Path | None = None  # the folder that stands for S3
     recipients: tuple[RecipientRule, ...] = ()
     seed: int = 0
     ledger_max: int = 100_000
@@ -124,7 +127,7 @@ class Options:
 
 
 FEED_NAME = "tenantry-events"
-UNLIMITED = frozenset({"max_send_rate", "max_24_hour_send", "control_rate_per_second"})
+UNLIMITED = frozenset({"max_send_rate", "max_24_hour_send", "control_rate_per_second", "identities_max", "tenants_max"})
 CHANGEABLE = UNLIMITED | {"sandbox", "verify_identities", "verify_after_seconds", "latency_seconds", "recipients"}
 
 

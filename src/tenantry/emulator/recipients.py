@@ -52,6 +52,10 @@ class Recipients:
         rule = self._rules.get(domain, self._default)
         return _drawn(rule, domain, random) if rule else Fate("delivered", domain=domain)
 
+    def rule_for(self, address: str) -> RecipientRule | None:
+        """Return the script of an address's domain, or None if nothing is said of it."""
+        return self._rules.get(address.rpartition("@")[2].rstrip("> ").lower(), self._default)
+
 
 def _drawn(rule: RecipientRule, domain: str, random: Random) -> Fate:
     deferred = rule.defer > 0.0 and random.random() < rule.defer

@@ -3,13 +3,9 @@
 Leaves every operation to the `operations_*` families, which inherit from it; no clock is read here.
 """
 
-import base64
-import binascii
 import heapq
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import count
+from collections.abc import Callable, Mapping
+from itertools import count, islice
 from random import Random
 from typing import Any, Protocol
 
@@ -18,12 +14,38 @@ from tenantry.emulator.calls import Params as Params
 from tenantry.emulator.calls import Result as Result
 from tenantry.emulator.errors import bad_request, not_found
 from tenantry.emulator.faults import EventFaultKind, Faults
+from tenantry.emulator.files import Files
 from tenantry.emulator.ledger import EventRecord, Ledger
 from tenantry.emulator.meters import RollingDay, TokenBucket
 from tenantry.emulator.options import Options
 from tenantry.emulator.recipients import Recipients
+from tenantry.emulator.records import (
+    ConfigurationSet,
+    ContactList,
+    DedicatedIp,
+    Endpoint,
+    Entity,
+    Identity,
+    Job,
+    Pool,
+    Profile,
+    Recommendation,
+    Suppressed,
+    Template,
+    Tenant,
+    VerificationTemplate,
+)
+from tenantry.emulator.registry import Registry
+from tenantry.emulator.vdm import Vdm
 
-PAGE_SIZE = 100
+TAGS_MAX = 50
+
+
+class Tagged(Protocol):
+    """Anything that has an ARN and tags."""
+
+    arn: str
+    tags: dict[str, str]
 
 
 class Bearer(Protocol):
@@ -39,108 +61,33 @@ class Bearer(Protocol):
         """Publish one event to it."""
 
 
-@dataclass(slots=True)
-class Tenant:
-    """An SES tenant; `resources` maps an associated ARN to the time of association."""
-
-    name: str
-    id: str
-    arn: str
-    created_at: float
-    tags: dict[str, str]
-    suppression: dict[str, Any] | None = None
-    resources: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class ConfigurationSet:
-    """A configuration set; option groups are kept as SES answers them."""
-
-    name: str
-    arn: str
-    tags: dict[str, str]
-    sending_enabled: bool = True
-    options: dict[str, dict[str, Any]] = field(default_factory=dict)
-    destinations: dict[str, dict[str, Any]] = field(default_factory=dict)
-    listeners: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # event type -> destinations
-
-    def destinations_changed(self) -> None:
-        """Recompute which destinations hear of which events."""
-        listeners: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for destination in self.destinations.values():
-            if destination.get("Enabled"):
-                for kind in destination["MatchingEventTypes"]:
-                    listeners[kind].append(destination)
-        self.listeners = dict(listeners)
-
-
-@dataclass(slots=True)
-class Identity:
-    """An email identity, a domain or an address."""
-
-    name: str
-    arn: str
-    tags: dict[str, str]
-    status: str
-    verify_at: float | None
-    created_at: float
-    dkim: dict[str, Any]
-    configuration_set: str | None = None
-    mail_from: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_domain(self) -> bool:
-        """Is it a domain rather than one address?"""
-        return "@" not in self.name
-
-    def status_at(self, now: float) -> str:
-        """Return the verification status; a planned verification happens by the clock."""
-        if self.status == "PENDING" and self.verify_at is not None and now >= self.verify_at:
-            self.status = "SUCCESS"
-        return self.status
-
-
-@dataclass(slots=True)
-class Pool:
-    """A dedicated IP pool with its addresses."""
-
-    name: str
-    arn: str
-    scaling_mode: str
-    tags: dict[str, str]
-    ips: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Entity:
-    """A reputation entity: who has stopped it, and by which policy it is watched."""
-
-    arn: str
-    policy: str
-    changed_at: float
-    customer_status: str = "ENABLED"
-    aws_status: str = "ENABLED"
-
-    @property
-    def aggregate(self) -> str:
-        """DISABLED if either side says so, REINSTATED if the customer does."""
-        if "DISABLED" in (self.customer_status, self.aws_status):
-            return "DISABLED"
-        return "REINSTATED" if "REINSTATED" in (self.customer_status, self.aws_status) else "ENABLED"
-
-
 class State:
     """Everything an account remembers."""
 
-    def __init__(self, options: Options, bearer: Bearer) -> None:
+    def __init__(self, options: Options, bearer: Bearer, in_region: "Callable[[str], State | None]") -> None:
+        self.in_region = in_region  # the same account elsewhere, if it was ever called there
         self.random = Random(options.seed)
         self.faults = Faults(Random(f"faults of {options.seed}"))
         self.bearer = bearer
-        self.tenants: dict[str, Tenant] = {}
-        self.sets: dict[str, ConfigurationSet] = {}
-        self.identities: dict[str, Identity] = {}
-        self.pools: dict[str, Pool] = {}
-        self.entities: dict[str, Entity] = {}
+        self.tenants: Registry[Tenant] = Registry()
+        self.sets: Registry[ConfigurationSet] = Registry()
+        self.identities: Registry[Identity] = Registry()
+        self.pools: Registry[Pool] = Registry()
+        self.ips: Registry[DedicatedIp] = Registry()
+        self.entities: Registry[Entity] = Registry()
+        self.associations: dict[str, Registry[Tenant]] = {}  # the ARN of a resource -> the tenants that use it
+        self.suppressed: Registry[Suppressed] = Registry()
+        self.globally_suppressed: dict[str, tuple[float, float]] = {}  # since when, until when
+        self.templates: Registry[Template] = Registry()
+        self.verification_templates: Registry[VerificationTemplate] = Registry()
+        self.contact_lists: Registry[ContactList] = Registry()
+        self.import_jobs: Registry[Job] = Registry()
+        self.export_jobs: Registry[Job] = Registry()
+        self.endpoints: Registry[Endpoint] = Registry()
+        self.recommendations: Registry[Recommendation] = Registry()
+        self.profile = Profile()
+        self.vdm = Vdm()
+        self.files = Files(options.files)
         self.ip_numbers = count(1)
         self.sending_enabled = True
         self.enforcement = "HEALTHY"
@@ -157,6 +104,11 @@ class State:
         self.recipients = Recipients(options.recipients)
         self.send_rate = TokenBucket(options.max_send_rate)
         self.control_rate = TokenBucket(options.control_rate_per_second)
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Does the account send only to verified addresses and the simulator?"""
+        return self.options.sandbox if self.profile.production is None else not self.profile.production
 
     def new_uuid(self) -> str:
         """Return a fresh id from the account's own random source."""
@@ -191,27 +143,33 @@ class State:
             return found
         raise not_found(f"Dedicated IP pool <{name}> does not exist.")
 
-    def tagged(self, arn: str) -> Tenant | ConfigurationSet | Identity | Pool:
+    def tagged(self, arn: str) -> Tagged:
         """Return whatever has this ARN or raise NotFoundException."""
-        name = arn.partition("/")[2]
-        candidates: list[Tenant | ConfigurationSet | Identity | Pool | None] = [
-            self.tenants.get(name.partition("/")[0]),
-            self.sets.get(name),
-            self.identities.get(name.lower()),
-            self.pools.get(name),
-        ]
-        for found in candidates:
-            if found is not None and found.arn == arn:
-                return found
+        kind, _, name = arn.rpartition(":")[2].partition("/")
+        if kind == "tenant":
+            name = name.partition("/")[0]
+        found = self._tagged_kinds()[kind].get(name) if kind in self._tagged_kinds() else None
+        if found is not None and found.arn == arn:
+            return found
         raise not_found(f"Resource <{arn}> does not exist.")
+
+    def _tagged_kinds(self) -> Mapping[str, Mapping[str, Tagged]]:
+        return {
+            "tenant": self.tenants,
+            "configuration-set": self.sets,
+            "identity": self.identities,
+            "dedicated-ip-pool": self.pools,
+            "template": self.templates,
+            "custom-verification-email-template": self.verification_templates,
+            "contact-list": self.contact_lists,
+            "multi-region-endpoint": self.endpoints,
+        }
 
     def refuse_if_associated(self, arn: str) -> None:
         """Refuse to delete what a tenant still uses."""
-        names = [tenant.name for tenant in self.tenants.values() if arn in tenant.resources]
-        if names:
-            raise bad_request(
-                f"Resource <{arn}> is associated with tenants [{', '.join(names)}]; disassociate it first."
-            )
+        if users := self.associations.get(arn):
+            names = ", ".join(islice(users, 10))
+            raise bad_request(f"Resource <{arn}> is associated with tenants [{names}]; disassociate it first.")
 
     def schedule(self, set_name: str, event: EventRecord) -> None:
         """Have an event published once its time has come."""
@@ -258,28 +216,16 @@ class State:
 
 
 def tags_of(params: Params) -> dict[str, str]:
-    """Return the Tags parameter as a plain mapping."""
-    return {tag["Key"]: tag["Value"] for tag in params.get("Tags", ())}
+    """Return the Tags parameter as a plain mapping, or raise SES's error for tags that cannot be."""
+    tags = {tag["Key"]: tag["Value"] for tag in params.get("Tags", ())}
+    for key, value in tags.items():
+        if not 1 <= len(key) <= 128 or len(value) > 256 or key.lower().startswith("aws:"):
+            raise bad_request("A tag key has 1 to 128 characters and not the prefix aws:, a value at most 256.")
+    if len(tags) > TAGS_MAX:
+        raise bad_request(f"A resource has at most {TAGS_MAX} tags.")
+    return tags
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
     """Return tags as the API lists them."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
-
-
-def page(names: Iterable[str], params: Params) -> tuple[list[str], str | None]:
-    """Return one page of names in their order and the token of the next (None at the end)."""
-    size = params.get("PageSize") or PAGE_SIZE
-    after = _read_token(params.get("NextToken"))
-    rest = sorted(name for name in names if after is None or name > after)
-    shown = rest[:size]
-    return shown, base64.urlsafe_b64encode(shown[-1].encode()).decode() if len(rest) > size else None
-
-
-def _read_token(token: str | None) -> str | None:
-    if not token:
-        return None
-    try:
-        return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        raise bad_request("The NextToken is not valid.") from None

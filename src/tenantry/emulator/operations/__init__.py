@@ -1,0 +1,1 @@
+"""Owns the families of SES operations; leaves what they share to `emulator.state`."""
