@@ -81,6 +81,11 @@ async def cell(store: Store, reading: AccountReading = PLENTY) -> CellId:
     return cell_id
 
 
+async def another_cell(store: Store) -> CellId:
+    """Make a second cell beside it."""
+    return await ensure_cell(store, "other", "eu-west-1")
+
+
 async def member(store: Store, name: str = "acme") -> Member:
     """Make a tenant that is ready to send."""
     tenant = await store.fleet(OPERATOR).add_tenant(NewTenant(name))

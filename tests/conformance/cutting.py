@@ -25,9 +25,19 @@ class Cutter:
     """What passes bytes on until it is told to lose some."""
 
     url: str
+    leads_to: str
     lose: Loss | None = None
     lost: int = 0
     held: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    def place(self) -> tuple[str, int]:
+        """Return where the server listens: a folder of its socket, or a host."""
+        parts = make_url(self.leads_to)
+        return str(parts.query.get("host") or parts.host), parts.port or int(str(parts.query.get("port", 5432)))
+
+    def lead_to(self, url: str) -> None:
+        """Lead new connections to another server, as a virtual address does after a fail-over."""
+        self.leads_to = url
 
     def hang_up(self) -> None:
         """Let the server notice, as keepalive or its own limit for idle transactions would."""
@@ -40,15 +50,14 @@ class Cutter:
 async def cutting(url: str) -> AsyncIterator[Cutter]:
     """Open the door to the server of this URL."""
     parts = make_url(url)
-    host = str(parts.query.get("host") or parts.host)
-    port = parts.port or 5432
-    cutter = Cutter("")
+    cutter = Cutter("", leads_to=url)
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         me = asyncio.current_task()
         assert me is not None
         tasks.add(me)
+        host, port = cutter.place()
         if host.startswith("/"):
             back, forth = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
         else:

@@ -102,7 +102,7 @@ async def test_what_recovery_holds_is_held_mail(ground: Ground) -> None:
     member = await worlds.member(ground.store)
     await worlds.accepted(ground.store, member, 2)
     async with ground.store.step(lock=ground.cell) as step:
-        assert await step.begin_recovery() == 2
+        assert await step.begin_recovery(ground.cell) == 2
     ground.advance(5)
     await worlds.accepted(ground.store, member, 3)
     seen = await figures(ground)

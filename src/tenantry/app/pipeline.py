@@ -62,6 +62,7 @@ class Pipeline:
     ) -> None:
         """worker: whose claims they are, None while nobody may claim; mail is the bell that accept rings."""
         self.mail = Kick()
+        self.restored: Callable[[str], None] = lambda _why: None  # is told when a fail-over or restore was noticed
         self.doubt = Kick()  # rung when an answer of SES may mean that the account is stopped
         self._worker = worker
         self._store = store
@@ -132,6 +133,8 @@ class Pipeline:
         claimed = await claim(self._store, self._cell, room, worker)
         self._observer.turned(began, claimed)
         late = self._clock.monotonic() - began > self._flow.claim_ahead_seconds
+        if claimed.restored:
+            self.restored(claimed.restored)
         if not claimed.claims or (claimed.may_begin and not late):
             return claimed
         doubted_in = None if claimed.written else self._cell

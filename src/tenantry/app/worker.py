@@ -74,6 +74,7 @@ class Worker:
         )
         seen = observer.cell(settings.cell_name)
         self.pipeline = Pipeline(store, cloud.ses, clock, cell, flow, worker=self._number, observer=seen)
+        self.pipeline.restored = self._in_recovery
         self.reader = FeedReader(store, cloud.feed, cell, self.bells.crossed.ring, seen)
         waits = Provisioning(poll=settings.identity_poll_seconds)
         self._course = Course(Pace(clock, settings.control_rate), waits)
@@ -144,8 +145,11 @@ class Worker:
         self._presence = presence  # from now on it may claim
         self._log.info("enrolled", worker=presence.number)
         if restored:
-            self._course.look_again()
-            self._log.error("in recovery: mail of before is held, see `tenantry recover`", why=restored)
+            self._in_recovery(restored)
+
+    def _in_recovery(self, why: str) -> None:
+        self._course.look_again()
+        self._log.error("in recovery: mail of before is held, see `tenantry recover`", why=why)
 
     def _woken(self, cell: str) -> None:
         if cell == self._cell:

@@ -12,7 +12,8 @@ from tenantry.core.claim import Claim
 from tenantry.core.ids import AttemptId, CellId
 from tenantry.core.outcome import Outcome
 from tenantry.core.turn import Ending, choose
-from tenantry.ports import DispatchStep, Settled, Store, StoreBusy, StoreInDoubt
+from tenantry.flow.recover import look
+from tenantry.ports import Settled, Store, StoreBusy, StoreInDoubt, StoreStep
 
 NOBODY = 0  # no worker has this number: its claims are found by their age
 
@@ -22,13 +23,15 @@ class Claimed:
     """What a turn took, and why it took no more.
 
     written: False where the connection was lost at the commit: whether these claims stand is not known. marked: beside
-    the database, by Store.note_claim; a restored copy would send unmarked ones again. Either way they go back.
+    the database, by Store.note_claim; a restored copy would send unmarked ones again. Either way they go back. restored:
+    why the database behind a new connection is an earlier copy of itself: the mail of before is held then.
     """
 
     claims: Sequence[Claim]
     ending: Ending
     written: bool = True
     marked: bool = True
+    restored: str | None = None
 
     @property
     def may_begin(self) -> bool:
@@ -54,7 +57,11 @@ async def claim(store: Store, cell: CellId, room: int, worker: int = NOBODY) -> 
     return taken
 
 
-async def _turn(step: DispatchStep, cell: CellId, room: int, worker: int) -> Claimed:
+async def _turn(step: StoreStep, cell: CellId, room: int, worker: int) -> Claimed:
+    if not step.looked(cell):  # a fail-over shows itself as a new connection
+        if restored := await look(step, cell):
+            return Claimed((), Ending.CLOSED, restored=restored)
+        step.note_looked(cell)
     await step.consume_wakes(cell)
     credit, shares = await step.credit(cell, room)
     if room and not credit.messages:

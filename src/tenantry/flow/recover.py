@@ -8,7 +8,7 @@ from __future__ import annotations
 from tenantry.core.ids import CellId, StreamId, TenantId
 from tenantry.core.message import Refusal, RefusalCode
 from tenantry.core.recovery import went_back
-from tenantry.ports import Store
+from tenantry.ports import Store, StoreStep
 
 
 async def notice(store: Store, cell: CellId) -> str | None:
@@ -17,10 +17,15 @@ async def notice(store: Store, cell: CellId) -> str | None:
     What was open or waiting then may have gone already. What is accepted from now on flows.
     """
     async with store.step(lock=cell) as step:
-        why = went_back(await step.marks())
-        if why:
-            await step.begin_recovery()
-        await step.stamp()
+        return await look(step, cell)
+
+
+async def look(step: StoreStep, cell: CellId) -> str | None:
+    """Do the same within a step that holds the cell's lock."""
+    why = went_back(await step.marks(cell))
+    if why:
+        await step.begin_recovery(cell)
+    await step.stamp(cell)
     return why
 
 

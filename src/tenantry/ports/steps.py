@@ -260,18 +260,23 @@ class SweepStep(Step, Protocol):
 
 
 class RecoveryStep(Step, Protocol):
-    """What recovery reads and writes."""
+    """What recovery reads and writes, for a cell under its lock."""
 
-    async def marks(self) -> Marks:
+    def looked(self, cell: CellId) -> bool:
+        """Tell whether somebody looked at this connection's database before: whatever answers there stays what it is."""
+        ...
+
+    def note_looked(self, cell: CellId) -> None: ...
+    async def marks(self, cell: CellId) -> Marks:
         """Return what tells this database from an earlier copy of itself."""
         ...
 
-    async def stamp(self) -> None:
+    async def stamp(self, cell: CellId) -> None:
         """Write the database's present identity into it."""
         ...
 
-    async def begin_recovery(self) -> int:
-        """Hold all mail that waits, in every cell; return how many messages."""
+    async def begin_recovery(self, cell: CellId) -> int:
+        """Hold all mail that waits in this cell; return how many messages."""
         ...
 
     async def recovering(self, cell: CellId) -> bool: ...

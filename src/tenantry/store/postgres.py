@@ -127,6 +127,7 @@ class PostgresDriver:
 
     def __init__(self, connection: asyncpg.Connection, seam: PostgresSeam) -> None:
         """Take the connection under SQLAlchemy's."""
+        self.looked: set[CellId] = set()
         self._connection = connection
         self._seam = seam
 

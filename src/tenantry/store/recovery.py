@@ -68,9 +68,24 @@ class RecoveryQueries(SweepQueries):
 
     claim_mark: ClaimMark | None
 
-    async def marks(self) -> Marks:
+    def looked(self, cell: CellId) -> bool:
         """See ports.RecoveryStep."""
-        known = await self.run("SELECT value FROM stamp WHERE name = :name", name=STAMP)
+        return self.seam.name == "sqlite" or cell in self.driver.looked  # a file is looked at when it is opened
+
+    def note_looked(self, cell: CellId) -> None:
+        """See ports.RecoveryStep."""
+        self.driver.looked.add(cell)
+
+    def _stamp_of(self, cell: CellId) -> str:
+        return STAMP if self.seam.name == "sqlite" else f"{STAMP}/{cell}"
+
+    async def marks(self, cell: CellId) -> Marks:
+        """See ports.RecoveryStep."""
+        known = await self.run(  # versions before 0004 stamped the database for all cells
+            "SELECT value FROM stamp WHERE name IN (:name, :former) ORDER BY name DESC LIMIT 1",
+            name=self._stamp_of(cell),
+            former=STAMP,
+        )
         stamped = known[0][0] if known else ""
         if self.seam.name == "postgresql":
             return Marks(stamped, (await self.run(IDENTITY))[0][0])
@@ -83,7 +98,7 @@ class RecoveryQueries(SweepQueries):
             unmarked=bool(known and self.claim_mark and (self.claim_mark.made or (stamped and not last))),
         )
 
-    async def stamp(self) -> None:
+    async def stamp(self, cell: CellId) -> None:
         """See ports.RecoveryStep."""
         if self.seam.name == "postgresql":
             found = (await self.run(IDENTITY))[0][0]
@@ -94,18 +109,28 @@ class RecoveryQueries(SweepQueries):
         await self.run(
             "INSERT INTO stamp (name, value, at) VALUES (:name, :value, :now) ON CONFLICT (name)"
             " DO UPDATE SET value = excluded.value, at = excluded.at WHERE stamp.value <> excluded.value",
-            name=STAMP,
+            name=self._stamp_of(cell),
             value=found,
             now=self.now,
         )
 
-    async def begin_recovery(self) -> int:
+    async def begin_recovery(self, cell: CellId) -> int:
         """See ports.RecoveryStep."""
-        await self.run("UPDATE cell SET recovering_since = :now", now=self.now)
-        held = await self.run(
-            "UPDATE waiting SET due_at = :never, hold = :hold RETURNING message_id", never=NEVER, hold=Hold.RECOVERY
-        )
-        return len(held)
+        cells = (
+            await self.run("SELECT id FROM cell") if self.seam.name == "sqlite" else [(cell,)]
+        )  # the mark is a file's
+        held = 0
+        for (one,) in cells:
+            await self.run("UPDATE cell SET recovering_since = :now WHERE id = :cell", now=self.now, cell=one)
+            found = await self.run(
+                "UPDATE waiting SET due_at = :never, hold = :hold"
+                " WHERE stream_id IN (SELECT lane.stream_id FROM lane WHERE lane.cell_id = :cell) RETURNING message_id",
+                never=NEVER,
+                hold=Hold.RECOVERY,
+                cell=one,
+            )
+            held += len(found)
+        return held
 
     async def recovering(self, cell: CellId) -> bool:
         """See ports.RecoveryStep."""

@@ -64,6 +64,8 @@ class Insert(NamedTuple):
 class Driver(Protocol):
     """A driver's connection, for transactions and for the statements that are made most often."""
 
+    looked: set[CellId]  # for which cells somebody looked whether the database behind it went back in time
+
     @property
     def usable(self) -> bool:
         """Whether the connection is open, as far as is known here."""

@@ -106,6 +106,7 @@ class SqliteDriver:
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         """Take the connection under SQLAlchemy's."""
+        self.looked: set[CellId] = set()
         self._connection = connection
 
     @property
