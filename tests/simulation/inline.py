@@ -47,22 +47,23 @@ class InlineConnection(aiosqlite.Connection):
         if self._connection is None:
             raise ValueError("Connection closed")
         result = fn(*args, **kwargs)
+        self._look(undone=fn == self._conn.rollback)
         await self._turn()
         return result
+
+    def _look(self, *, undone: bool) -> None:
+        """Notice a commit: changes, and no transaction any more."""
+        if self._conn.in_transaction or self._conn.total_changes == self._changes:
+            return
+        self._changes = self._conn.total_changes
+        if not undone:
+            self._host.committed()
 
     async def _turn(self) -> None:
         if self._host.yields():
             await asyncio.sleep(0)
         if not self._host.lives():
             raise asyncio.CancelledError
-
-    async def commit(self) -> None:
-        await self._turn()
-        self._conn.commit()
-        if self._conn.total_changes != self._changes:
-            self._changes = self._conn.total_changes
-            self._host.committed()
-        await self._turn()
 
     async def rollback(self) -> None:
         if not self._host.lives():

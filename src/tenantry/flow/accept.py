@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tenantry.core.admission import Stamp, Suppressed, admit, bare_address, stream_for
+from tenantry.core.admission import Stamp, admit, bare_address, stream_for
 from tenantry.core.ids import KeyId, MessageId, StreamId, TenantId
 from tenantry.core.message import Accepted, Message, Refusal, RefusalCode, Submission
 from tenantry.core.tenant import Sender, Stream
-from tenantry.ports import AcceptStep, Remembered, Store, StoreBusy, StoreConflict, StoreInDoubt, StoreRejected
+from tenantry.ports import AcceptStep, Asked, Remembered, Store, StoreBusy, StoreConflict, StoreInDoubt, StoreRejected
 
 Answer = Accepted | Refusal
 Names = dict[tuple[TenantId, str], Remembered]
@@ -73,9 +73,14 @@ async def _part(store: Store, submissions: Sequence[Submission]) -> list[Answer]
 async def _accept(step: AcceptStep, submissions: Sequence[Submission]) -> list[Answer]:
     senders = await step.senders({submission.key_id for submission in submissions})
     streams = [_stream(submission, senders) for submission in submissions]
-    suppressed = await _suppressed(step, submissions, streams)
-    holds = await step.holds({stream.id: stream for stream in streams if stream is not None}.values())
-    names = dict(await step.remembered(_names(submissions, senders)))
+    told = await step.look_up(
+        Asked(
+            _addresses(submissions, streams),
+            {stream.id: stream for stream in streams if stream is not None}.values(),
+            _names(submissions, senders),
+        )
+    )
+    names = dict(told.remembered)
     ids = sorted(step.new_id(MessageId) for _ in submissions)  # within a batch, too, ids are in the order of arrival
     now = step.now
     answers: list[Answer] = []
@@ -84,9 +89,9 @@ async def _accept(step: AcceptStep, submissions: Sequence[Submission]) -> list[A
         sender = senders.get(submission.key_id)
         answer = REVOKED if sender is None else _known(submission, sender, names)
         if answer is None and sender is not None:
-            decided = admit(submission, sender, suppressed, Stamp(message_id, now))
+            decided = admit(submission, sender, told.suppressed, Stamp(message_id, now))
             if isinstance(decided, Message) and stream is not None:
-                answer = _accepted(decided, stream, holds)
+                answer = _accepted(decided, stream, told.holds)
                 fresh.append((decided, answer))
                 _remember(names, decided, answer)
             elif isinstance(decided, Refusal):
@@ -143,13 +148,12 @@ def _names(submissions: Sequence[Submission], senders: Mapping[KeyId, Sender]) -
     }
 
 
-async def _suppressed(
-    step: AcceptStep, submissions: Sequence[Submission], streams: Sequence[Stream | None]
-) -> Suppressed:
-    wanted = {
+def _addresses(
+    submissions: Sequence[Submission], streams: Sequence[Stream | None]
+) -> set[tuple[TenantId, StreamId, str]]:
+    return {
         (stream.tenant_id, stream.id, bare_address(mailbox))
         for submission, stream in zip(submissions, streams, strict=True)
         if stream is not None
         for mailbox in submission.recipients
     }
-    return await step.suppressed(wanted) if wanted else {}

@@ -16,11 +16,24 @@ from tenantry.ports.errors import (
 )
 from tenantry.ports.people import FleetStore, MessageFilter, Page, Store, TenantStore
 from tenantry.ports.steps import AcceptStep, DispatchStep, GuardStep, IngestStep, ProvisionStep, Step, StoreStep
-from tenantry.ports.values import AccountReading, Owner, Parcel, Places, Remembered, Settled, Suppression, Survey, Tally
+from tenantry.ports.values import (
+    AccountReading,
+    Asked,
+    Owner,
+    Parcel,
+    Places,
+    Remembered,
+    Settled,
+    Suppression,
+    Survey,
+    Tally,
+    Told,
+)
 
 __all__ = [
     "AcceptStep",
     "AccountReading",
+    "Asked",
     "Clock",
     "Control",
     "ControlBusy",
@@ -52,4 +65,5 @@ __all__ = [
     "Survey",
     "Tally",
     "TenantStore",
+    "Told",
 ]

@@ -33,7 +33,7 @@ from tenantry.core.tenant import (
     Stream,
 )
 from tenantry.core.turn import Credit, Lane, Shares, Turn
-from tenantry.ports.values import AccountReading, Owner, Places, Remembered, Settled, Suppression, Survey, Tally
+from tenantry.ports.values import AccountReading, Asked, Owner, Places, Settled, Suppression, Survey, Tally, Told
 
 K = TypeVar("K", bound=Id)
 
@@ -55,18 +55,8 @@ class AcceptStep(Step, Protocol):
         """Return the sender behind each live tenant key; a revoked, unknown or operator's key is missing."""
         ...
 
-    async def remembered(self, names: Iterable[tuple[TenantId, str]]) -> Mapping[tuple[TenantId, str], Remembered]:
-        """Return what these idempotency names stand for now; expired ones are missing."""
-        ...
-
-    async def suppressed(
-        self, wanted: Iterable[tuple[TenantId, StreamId, str]]
-    ) -> Mapping[tuple[TenantId, StreamId, str], str]:
-        """Return the cause for each (tenant, stream, lower-case address) that must not be mailed."""
-        ...
-
-    async def holds(self, streams: Iterable[Stream]) -> Mapping[StreamId, str]:
-        """Return why mail of these streams would wait now (paused, unprovisioned); others are missing."""
+    async def look_up(self, asked: Asked) -> Told:
+        """Return what admission must know of addresses, streams and names, by one statement; expired names are missing."""
         ...
 
     async def insert_accepted(self, accepted: Sequence[tuple[Message, Accepted]]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from tenantry.core.ids import (
     AttemptId,
@@ -16,6 +17,7 @@ from tenantry.core.ids import (
 from tenantry.core.message import Accepted
 from tenantry.core.plan import Change, Resource, ResourceKind
 from tenantry.core.tenant import (
+    Stream,
     StreamClass,
 )
 
@@ -27,6 +29,22 @@ class Remembered:
     body_digest: bytes
     answer: Accepted
     expires_at: datetime
+
+
+class Asked(NamedTuple):
+    """What a batch of submissions must know before it is decided."""
+
+    addresses: Collection[tuple[TenantId, StreamId, str]]  # lower-case
+    streams: Collection[Stream]
+    names: Collection[tuple[TenantId, str]]  # for idempotency
+
+
+class Told(NamedTuple):
+    """The answers: causes of suppression, why mail of a stream would wait now, what names stand for; others are missing."""
+
+    suppressed: Mapping[tuple[TenantId, StreamId, str], str]
+    holds: Mapping[StreamId, str]  # paused, unprovisioned
+    remembered: Mapping[tuple[TenantId, str], Remembered]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from tenantry.core.event import Fact
 from tenantry.core.ids import CellId, Id, KeyId, MessageId, PoolId, StreamId, TenantId
 from tenantry.core.message import Accepted, Message, MessageState
 from tenantry.core.tenant import IdentityStatus, Sender, Stream, StreamClass, Tenant
-from tenantry.ports import Remembered
+from tenantry.ports import Asked, Remembered, Told
 from tenantry.store import tables
 from tenantry.store.seam import CHANNEL, DriverRow, Insert, Queries, relation
 from tenantry.store.tables import AnyId
@@ -32,6 +32,20 @@ WAKE = {
     "postgresql": f"WITH woken AS ({_WAKE} RETURNING cell_id)"
     f" SELECT pg_notify('{CHANNEL}', replace(CAST(cell_id AS text), '-', '')) FROM woken GROUP BY cell_id",
 }
+
+
+# What admission must know, told by one statement: a round trip, or a hop to SQLite's thread, costs more than its rows.
+_CAUSE, _PAUSED, _NAME = 0, 1, 2
+_LOOK_UP = (
+    f"SELECT {_CAUSE} AS kind, f.tenant_id AS id, f.address AS first, f.scope AS second, f.cause AS third,"
+    " CAST(NULL AS {instant}) AS at FROM {s} JOIN suppression f ON f.tenant_id = s.tenant_id AND f.address = s.address"
+    f" UNION ALL SELECT {_PAUSED}, f.scope_id, '', '', '', NULL"
+    " FROM {p} JOIN pause f ON f.scope_id = p.scope_id AND f.ended_at IS NULL"
+)
+_LOOK_UP_NAMES = (
+    f"{_LOOK_UP} UNION ALL SELECT {_NAME}, f.tenant_id, f.name, f.digest, f.answer, f.expires_at"
+    " FROM {r} JOIN remembered f ON f.tenant_id = r.tenant_id AND f.name = r.name"
+)
 
 
 class SenderCache:
@@ -142,70 +156,49 @@ class AcceptQueries(Queries):
             cohort=cohort,
         )
 
-    async def remembered(self, names: Iterable[tuple[TenantId, str]]) -> Mapping[tuple[TenantId, str], Remembered]:
+    async def look_up(self, asked: Asked) -> Told:
         """See ports.AcceptStep."""
-        wanted = sorted(names)
-        if not wanted:
-            return {}
-        given = relation("w(tenant_id uuid, name text)", wanted)
-        found = await self.run(
-            "SELECT r.tenant_id, r.name, r.digest, r.answer, r.expires_at FROM {w}"
-            " JOIN remembered r ON r.tenant_id = w.tenant_id AND r.name = w.name",
-            given,
+        scopes = {one for stream in asked.streams for one in _scopes(stream)}
+        names = sorted(asked.names)
+        relations = [
+            relation("s(tenant_id uuid, address text)", list({(one[0], one[2]) for one in asked.addresses})),
+            relation("p(scope_id uuid)", [(one,) for one in scopes]),
+        ]
+        if names:
+            relations.append(relation("r(tenant_id uuid, name text)", names))
+        causes: dict[tuple[TenantId, str, str], str] = {}
+        paused: set[str] = set()
+        answers: dict[tuple[TenantId, str], Remembered] = {}
+        for kind, id_, first, second, third, at in await self.run(_LOOK_UP_NAMES if names else _LOOK_UP, *relations):
+            if kind == _CAUSE:
+                causes[self.seam.id(TenantId, id_), first, second] = third
+            elif kind == _PAUSED:
+                paused.add(self.seam.id(AnyId, id_)[-32:])
+            else:
+                known = Remembered(bytes.fromhex(second), _read_answer(third), self.seam.at(at))
+                answers[self.seam.id(TenantId, id_), first] = known
+        return Told(
+            _suppressed(asked.addresses, causes) if causes else {},
+            _holds(asked.streams, paused),
+            self._valid(answers) if answers else {},
         )
-        answers = {
-            (self.seam.id(TenantId, tenant), name): Remembered(
-                bytes.fromhex(digest), _read_answer(answer), self.seam.at(expires)
-            )
-            for tenant, name, digest, answer, expires in found
-        }
-        valid = {name: answer for name, answer in answers.items() if answer.expires_at > self.now}
-        if len(valid) < len(answers):  # make room: these names may be given anew
-            await self.run(
+
+    def _valid(self, answers: Mapping[tuple[TenantId, str], Remembered]) -> Mapping[tuple[TenantId, str], Remembered]:
+        """Return what is not over, and make room for the rest: those names may be given anew."""
+        over = sorted(name for name, answer in answers.items() if answer.expires_at <= self.now)
+        if over:
+            self.later(
                 "DELETE FROM remembered WHERE (tenant_id, name) IN (SELECT w.tenant_id, w.name FROM {w})"
                 " AND expires_at <= :now",
-                given,
+                relation("w(tenant_id uuid, name text)", over),
                 now=self.now,
             )
-        return valid
+        return {name: answer for name, answer in answers.items() if answer.expires_at > self.now}
 
-    async def suppressed(
-        self, wanted: Iterable[tuple[TenantId, StreamId, str]]
-    ) -> Mapping[tuple[TenantId, StreamId, str], str]:
-        """See ports.AcceptStep."""
-        triples = list(wanted)
-        found = await self.run(
-            "SELECT s.tenant_id, s.address, s.scope, s.cause FROM {w} JOIN suppression s"
-            " ON s.tenant_id = w.tenant_id AND s.address = w.address",
-            relation("w(tenant_id uuid, address text)", list({(tenant, address) for tenant, _, address in triples})),
-        )
-        causes = {(self.seam.id(TenantId, row[0]), row[1], row[2]): row[3] for row in found}
-        if not causes:
-            return {}
-        return {
-            (tenant, stream, address): cause
-            for tenant, stream, address in triples
-            for scope in ("", stream.rpartition("_")[2])
-            if (cause := causes.get((tenant, address, scope))) is not None
-        }
-
-    async def holds(self, streams: Iterable[Stream]) -> Mapping[StreamId, str]:
-        """See ports.AcceptStep."""
-        scopes = {stream.id: (stream.id, stream.tenant_id, stream.pool_id, stream.cell_id) for stream in streams}
-        found = await self.run(
-            "SELECT w.scope_id FROM {w} JOIN pause p ON p.scope_id = w.scope_id AND p.ended_at IS NULL",
-            relation("w(scope_id uuid)", [(scope,) for scope in {one for four in scopes.values() for one in four}]),
-        )
-        holds = {stream.id: "unprovisioned" for stream in streams if stream.provisioned_at is None}
-        if found:
-            paused = {self.seam.id(AnyId, scope)[-32:] for (scope,) in found}
-            holds.update((stream, "paused") for stream, four in scopes.items() if paused & {one[-32:] for one in four})
-        return holds
-
-    async def insert_mail(self, accepted: Sequence[tuple[Message, Accepted]]) -> None:
+    def insert_mail(self, accepted: Sequence[tuple[Message, Accepted]]) -> None:
         """Write messages, recipients, content, waiting rows and the answers to remember; rows sorted by key."""
         messages = sorted((message for message, _ in accepted), key=lambda message: message.id)
-        await self.insert_all(
+        self.insert_later(
             self._message_rows(messages),
             _recipient_rows(messages),
             Insert(
@@ -273,15 +266,37 @@ class AcceptQueries(Queries):
 
     async def insert_accepted(self, accepted: Sequence[tuple[Message, Accepted]]) -> None:
         """See ports.AcceptStep.insert_accepted."""
-        await self.insert_mail(accepted)
-        await self._wake({message.stream_id for message, _ in accepted if message.cost})
+        self.insert_mail(accepted)
+        self._wake({message.stream_id for message, _ in accepted if message.cost})
 
-    async def _wake(self, streams: Iterable[StreamId]) -> None:
+    def _wake(self, streams: Iterable[StreamId]) -> None:
         """Leave a wake for each lane that is not ready; a lane made unready meanwhile is found by the sweep."""
-        await self.run(
+        self.later(
             WAKE[self.seam.name],
             relation("w(stream_id uuid)", [(stream,) for stream in sorted(streams)]),
         )
+
+
+def _suppressed(
+    addresses: Iterable[tuple[TenantId, StreamId, str]], causes: Mapping[tuple[TenantId, str, str], str]
+) -> Mapping[tuple[TenantId, StreamId, str], str]:
+    return {
+        (tenant, stream, address): cause
+        for tenant, stream, address in addresses
+        for scope in ("", stream.rpartition("_")[2])
+        if (cause := causes.get((tenant, address, scope))) is not None
+    }
+
+
+def _scopes(stream: Stream) -> tuple[Id, ...]:
+    return stream.id, stream.tenant_id, stream.pool_id, stream.cell_id
+
+
+def _holds(streams: Iterable[Stream], paused: set[str]) -> Mapping[StreamId, str]:
+    holds = {stream.id: "unprovisioned" for stream in streams if stream.provisioned_at is None}
+    if paused:
+        holds.update((one.id, "paused") for one in streams if any(scope[-32:] in paused for scope in _scopes(one)))
+    return holds
 
 
 def _recipient_rows(messages: Sequence[Message]) -> Insert:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import groupby
 from typing import TypeVar
 
 import asyncpg
@@ -130,6 +131,7 @@ class PostgresDriver:
         self.looked: set[CellId] = set()
         self._connection = connection
         self._seam = seam
+        self._later: list[Insert | tuple[str, dict[str, object]]] = []
 
     @property
     def usable(self) -> bool:
@@ -142,6 +144,7 @@ class PostgresDriver:
 
     async def commit(self) -> None:
         """See Driver."""
+        await self.flush()
         try:
             await self._connection.execute("COMMIT")
         except LOST as error:
@@ -151,6 +154,7 @@ class PostgresDriver:
 
     async def rollback(self) -> None:
         """See Driver."""
+        self._later.clear()
         if self._connection.is_closed():
             raise asyncpg.InterfaceError("the connection is closed")
         if self._connection.is_in_transaction():
@@ -158,14 +162,38 @@ class PostgresDriver:
 
     async def fetch(self, sql: str, bound: dict[str, object]) -> Found:
         """See Driver."""
+        if self._later:
+            await self.flush()
         numbered, names = _numbered(sql)
-        return list(await self._connection.fetch(numbered, *(bound[name] for name in names)))
+        return list(await self._connection.fetch(numbered, *[bound[name] for name in names]))
 
-    async def insert(self, given: Sequence[Insert]) -> None:
+    @property
+    def pending(self) -> bool:
         """See Driver."""
-        for one in given:
-            sql, kinds = _insert(one.table, one.names)
-            await self._connection.execute(sql, *map(_array, kinds, one.columns))
+        return bool(self._later)
+
+    async def flush(self) -> None:
+        """See Driver; inserts that wait in a row are one statement and one round trip."""
+        later, self._later = self._later, []
+        for are_inserts, group in groupby(later, lambda one: isinstance(one, Insert)):
+            if are_inserts:
+                inserts = [one for one in group if isinstance(one, Insert)]
+                sql, kinds = _inserts(tuple((one.table, one.names) for one in inserts))
+                columns = [column for one in inserts for column in one.columns]
+                await self._connection.execute(sql, *map(_array, kinds, columns))
+                continue
+            for one in group:
+                assert not isinstance(one, Insert)
+                numbered, names = _numbered(one[0])
+                await self._connection.execute(numbered, *[one[1][name] for name in names])
+
+    def later(self, sql: str, bound: dict[str, object]) -> None:
+        """See Driver."""
+        self._later.append((sql, bound))
+
+    def insert(self, given: Sequence[Insert]) -> None:
+        """See Driver."""
+        self._later.extend(given)
 
 
 def _begin(acting: Acting) -> str:
@@ -197,10 +225,17 @@ def _unnest(name: str, columns: tuple[tuple[str, str], ...]) -> tuple[str, tuple
 
 
 @lru_cache
-def _insert(table: Table, columns: str) -> tuple[str, tuple[str, ...]]:
-    kinds = tuple(_type(table, name.strip()) for name in columns.split(","))
-    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(kinds, start=1))
-    return f"INSERT INTO {table.name} ({columns}) SELECT * FROM unnest({arrays})", kinds
+def _inserts(given: tuple[tuple[Table, str], ...]) -> tuple[str, tuple[str, ...]]:
+    """Return one statement that inserts into all of these tables, and the types of its arrays."""
+    all_kinds: list[str] = []
+    texts: list[str] = []
+    for table, columns in given:
+        kinds = [_type(table, name.strip()) for name in columns.split(",")]
+        arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(kinds, start=len(all_kinds) + 1))
+        texts.append(f"INSERT INTO {table.name} ({columns}) SELECT * FROM unnest({arrays})")
+        all_kinds += kinds
+    named = ", ".join(f"part{number} AS ({text})" for number, text in enumerate(texts[:-1]))
+    return f"WITH {named} {texts[-1]}" if named else texts[-1], tuple(all_kinds)
 
 
 _TYPES = {"TEXT": "text", "INTEGER": "int", "BIGINT": "bigint", "FLOAT": "float8", "BOOLEAN": "bool", "BLOB": "bytea"}

@@ -6,7 +6,7 @@ Leaves each statement's meaning to the query modules, which are written once for
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -83,12 +83,25 @@ class Driver(Protocol):
         """Undo the transaction; none is fine."""
         ...
 
-    async def fetch(self, sql: str, bound: dict[str, object]) -> Found:
-        """Execute one statement with `:name` parameters, already raw, and return its rows."""
+    @property
+    def pending(self) -> bool:
+        """Whether statements wait to go with the next one."""
         ...
 
-    async def insert(self, given: Sequence[Insert]) -> None:
-        """Insert many rows into each of these tables, in this order."""
+    async def fetch(self, sql: str, bound: dict[str, object]) -> Found:
+        """Execute what waits, then one statement with `:name` parameters, already raw, and return its rows."""
+        ...
+
+    async def flush(self) -> None:
+        """Execute what waits."""
+        ...
+
+    def later(self, sql: str, bound: dict[str, object]) -> None:
+        """Execute a statement whose rows nobody asks for together with what follows, at the latest with the commit."""
+        ...
+
+    def insert(self, given: Sequence[Insert]) -> None:
+        """Insert many rows into each of these tables, in this order, together with what follows."""
         ...
 
 
@@ -150,10 +163,16 @@ class Refusals:
 class Queries:
     """What every query module of a step builds on: the connection, the step's time and ids, and the seam."""
 
-    conn: AsyncConnection
     driver: Driver
     now: datetime
     seam: Seam
+    _conn: AsyncConnection
+
+    @property
+    def conn(self) -> AsyncConnection:
+        """SQLAlchemy's side of the connection, which knows nothing of statements that wait at the driver."""
+        assert not self.driver.pending, "flush first: SQLAlchemy's statement would overtake those that wait"
+        return self._conn
 
     def new_id(self, kind: type[K]) -> K:
         """Make an id whose time is the step's."""
@@ -173,12 +192,21 @@ class Queries:
 
         What SQLAlchemy adds to each statement is left out here, since turns and commits are made of some twenty.
         """
+        return await self.driver.fetch(*self._written(sql, relations, params))
+
+    def later(self, sql: str, *relations: Relation, **params: Value) -> None:
+        """Do what run does for a statement without rows, together with what follows: a hop to SQLite's thread less."""
+        self.driver.later(*self._written(sql, relations, params))
+
+    def _written(
+        self, sql: str, relations: Sequence[Relation], params: Mapping[str, Value]
+    ) -> tuple[str, dict[str, object]]:
         fragments = {"instant": self.seam.instant}
         bound: dict[str, object] = {name: self.seam.raw(value) for name, value in params.items()}
         for given in relations:
             fragments[given.name], more = self.seam.relation(given)
             bound.update(more)
-        return await self.driver.fetch(sql.format_map(fragments) if "{" in sql else sql, bound)
+        return (sql.format_map(fragments) if "{" in sql else sql), bound
 
     def in_order(self, table: str, *keys: str) -> str:
         """Return relation w as a FROM item that locks w's rows of this table one by one, in the order of the keys.
@@ -195,8 +223,9 @@ class Queries:
     async def insert(self, table: Table, columns: str, rows: Sequence[Sequence[Value]]) -> None:
         """Insert rows given in the order of the columns; none is fine."""
         if rows:
-            await self.driver.insert([Insert(table, columns, list(zip(*rows, strict=True)))])
+            self.insert_later(Insert(table, columns, list(zip(*rows, strict=True))))
+            await self.driver.flush()
 
-    async def insert_all(self, *given: Insert) -> None:
-        """Insert into several tables in this order, in one hop to SQLite's thread; no rows for one of them are fine."""
-        await self.driver.insert([one for one in given if one.columns[0]])
+    def insert_later(self, *given: Insert) -> None:
+        """Insert into several tables in this order, together with what follows; no rows for one of them are fine."""
+        self.driver.insert([one for one in given if one.columns[0]])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import aiosqlite
 from sqlalchemy import Table
@@ -16,12 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.core.ids import CellId, Id
 from tenantry.ports import StoreBusy, StoreConflict, StoreInDoubt, StoreRejected
-from tenantry.store.roles import Acting
+from tenantry.store.roles import Acting, Role
 from tenantry.store.seam import Driver, Found, Insert, Raw, Relation, Value
 from tenantry.store.types import IdColumn, Instant, from_micros, micros
 
 K = TypeVar("K", bound=Id)
 ROWS_MOST = 64  # of one INSERT
+ROWS_STEP = 8
 PASSING = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -102,12 +103,13 @@ def _code(error: sqlite3.Error) -> int:
 
 
 class SqliteDriver:
-    """Implements seam.Driver with one hop to SQLite's thread a call."""
+    """Implements seam.Driver with one hop to SQLite's thread a call, and none for what nobody waits for."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         """Take the connection under SQLAlchemy's."""
         self.looked: set[CellId] = set()
         self._connection = connection
+        self._later: list[Statement] = []
 
     @property
     def usable(self) -> bool:
@@ -115,34 +117,81 @@ class SqliteDriver:
         return True  # a file does not go away
 
     async def begin(self, acting: Acting, *, writes: bool) -> None:
-        """See Driver."""
-        await self._connection.execute_fetchall("BEGIN IMMEDIATE" if writes else "BEGIN")
+        """See Driver; whoever writes waits for nobody here, so that accept's begin may go with its first statement."""
+        self._later.append(("BEGIN IMMEDIATE" if writes else "BEGIN", ()))
+        if not (writes and acting.role is Role.ACCEPT):
+            await self.flush()
 
     async def commit(self) -> None:
         """See Driver."""
-        try:
-            await self._connection.commit()
-        except sqlite3.OperationalError as error:
-            if _code(error) != sqlite3.SQLITE_IOERR:
-                raise
-            # all of it may stand in the log, and be found there after a crash
-            raise StoreInDoubt(f"The disk failed at the commit: {error}") from error
+        await self._hop(_commit, self._taken())
 
     async def rollback(self) -> None:
         """See Driver."""
+        self._later.clear()
         await self._connection.rollback()
+
+    @property
+    def pending(self) -> bool:
+        """See Driver."""
+        return bool(self._later)
 
     async def fetch(self, sql: str, bound: dict[str, object]) -> Found:
         """See Driver."""
-        return list(await self._connection.execute_fetchall(sql, bound))
+        self._later.append((sql, bound))
+        return await self._hop(_fetch, self._taken())
 
-    async def insert(self, given: Sequence[Insert]) -> None:
+    async def flush(self) -> None:
         """See Driver."""
-        statements = [statement for one in given for statement in _statements(one)]
-        await self._connection._execute(_execute_all, self._connection, statements)  # type: ignore[no-untyped-call]
+        if self._later:
+            await self._hop(_fetch, self._taken())
+
+    def later(self, sql: str, bound: dict[str, object]) -> None:
+        """See Driver."""
+        self._later.append((sql, bound))
+
+    def insert(self, given: Sequence[Insert]) -> None:
+        """See Driver."""
+        for one in given:
+            self._later.extend(_statements(one))
+
+    def _taken(self) -> list[Statement]:
+        later, self._later = self._later, []
+        return later
+
+    async def _hop(
+        self, work: Callable[[sqlite3.Connection, list[Statement]], Found], statements: list[Statement]
+    ) -> Found:
+        """Work in SQLite's thread; aiosqlite has no public way to do several statements in one hop."""
+        connection = self._connection
+        return cast(Found, await connection._execute(work, connection._conn, statements))  # type: ignore[no-untyped-call]
 
 
-Statement = tuple[str, list[object]]
+Statement = tuple[str, Sequence[object] | dict[str, object]]
+
+
+def _fetch(connection: sqlite3.Connection, statements: list[Statement]) -> Found:
+    """Execute statements and return the rows of the last."""
+    rows: Found = []
+    last = len(statements) - 1
+    for place, (sql, bound) in enumerate(statements):
+        done = connection.execute(sql, bound)
+        if place == last:
+            rows = done.fetchall()
+    return rows
+
+
+def _commit(connection: sqlite3.Connection, statements: list[Statement]) -> Found:
+    for sql, bound in statements:
+        connection.execute(sql, bound)
+    try:
+        connection.commit()
+    except sqlite3.OperationalError as error:
+        if _code(error) != sqlite3.SQLITE_IOERR:
+            raise
+        # all of it may stand in the log, and be found there after a crash
+        raise StoreInDoubt(f"The disk failed at the commit: {error}") from error
+    return []
 
 
 _json = json.JSONEncoder(separators=(",", ":")).encode
@@ -156,20 +205,14 @@ def _from_item(name: str, columns: tuple[tuple[str, str], ...]) -> tuple[str, tu
     return f"(SELECT {listed} FROM json_each(:{name})) AS {name}", converted
 
 
-def _execute_all(connection: aiosqlite.Connection, statements: Sequence[Statement]) -> None:
-    """Execute statements in SQLite's thread; aiosqlite has no public way to do several in one hop."""
-    execute = connection._conn.execute
-    for sql, bound in statements:
-        execute(sql, bound)
-
-
 def _statements(given: Insert) -> Iterator[Statement]:
     """Insert as many rows a statement as can be: SQLite's thread takes Python's lock once for each."""
     columns = _converted(given.columns, _columns_converted(given.table, given.names))
     rows = list(zip(*columns, strict=True))
     start = 0
     while start < len(rows):
-        count = min(ROWS_MOST, 1 << (len(rows) - start).bit_length() - 1)  # a power of two: few statements to prepare
+        left = len(rows) - start
+        count = min(ROWS_MOST, left if left < ROWS_STEP else left - left % ROWS_STEP)  # few statements to prepare
         bound = list(chain.from_iterable(rows[start : start + count]))
         yield _insert(given.table, given.names, count), bound
         start += count

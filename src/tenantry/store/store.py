@@ -39,7 +39,7 @@ class Step(AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, Provisio
 
     def __init__(self, conn: AsyncConnection, driver: Driver, now: datetime, store: Store) -> None:
         """Bind the queries to a connection inside a transaction."""
-        self.conn = conn
+        self._conn = conn
         self.driver = driver
         self.now = now
         self.seam = store.seam
