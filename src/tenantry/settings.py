@@ -128,6 +128,12 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address on which the doors listen.")
     port: int = Field(default=8025, ge=0, le=65535, description="Port of the doors; 0: any free one.")
     max_body_bytes: int = Field(default=41_943_040, ge=1_024, description="Largest request body; SES takes 40 MiB.")
+    drain_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        le=300,
+        description="A gateway that is told to end is not ready for so long, and still answers, before its port closes.",
+    )
     accept_batch_size: int = Field(default=64, ge=1, le=1_000, description="Submissions that share one commit at most.")
 
     # the cell

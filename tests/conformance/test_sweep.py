@@ -224,6 +224,29 @@ async def test_a_worker_that_ends_in_good_order_is_not_buried(ground: Ground) ->
     assert await bury(ground.store) == []
 
 
+async def test_workers_that_ended_long_ago_are_forgotten(ground: Ground) -> None:
+    """A week after its end nobody asks any more; those that live, or ended lately, are kept."""
+    old, recent = await enrolled(ground), await enrolled(ground)
+    await old.close()
+    await recent.close()
+    ended = "now() - interval '8 days'" if ground.owner_url else f"ended_at - {8 * 86_400 * 10**6}"
+    await ground.as_owner(f"UPDATE worker SET ended_at = {ended} WHERE id = {old.number}")
+    new = await enrolled(ground)
+    async with ground.store.reading() as step:
+        kept = [row[0] for row in await step.run("SELECT id FROM worker ORDER BY id")]
+    assert kept == [recent.number, new.number]
+    await new.close()
+
+
+async def test_a_round_with_nothing_to_do_waits_for_no_turn(ground: Ground) -> None:
+    """Looking delays nobody: the cell's lock is asked for only when something has to be written."""
+    member = await worlds.member(ground.store)
+    await worlds.accepted(ground.store, member, 3)
+    async with ground.store.step(lock=ground.cell):
+        async with asyncio.timeout(2):
+            assert not await sweep(ground.store, ground.cell)
+
+
 async def test_one_worker_leads_a_cell_and_another_takes_over(ground: Ground) -> None:
     """What must run once in a cell moves when its worker dies."""
     if ground.store.alone:

@@ -187,6 +187,21 @@ async def test_names_around_anothers_domain_are_still_refused(two: tuple[Ground,
     assert await ground.store.of(ours.tenant_id).add_identity(NewIdentity("mail.ours.example", DkimMode.EASY))
 
 
+async def test_names_that_overlap_are_given_once_though_claimed_at_the_same_moment(
+    two: tuple[Ground, worlds.Member, worlds.Member],
+) -> None:
+    """Neither transaction sees the other's row: they go one after the other, and the second is told."""
+    ground, ours, theirs = two
+    for number in range(8):
+        domain = f"new{number}.example"
+        claims = [
+            ground.store.of(ours.tenant_id).add_identity(NewIdentity(domain, DkimMode.EASY)),
+            ground.store.of(theirs.tenant_id).add_identity(NewIdentity(f"mail.{domain}", DkimMode.EASY)),
+        ]
+        answers = await asyncio.gather(*claims, return_exceptions=True)
+        assert sum(isinstance(answer, StoreConflict) for answer in answers) == 1, answers
+
+
 async def test_accept_inserts_mail_and_can_do_nothing_else_to_it(
     two: tuple[Ground, worlds.Member, worlds.Member],
 ) -> None:

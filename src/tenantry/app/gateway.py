@@ -40,4 +40,5 @@ async def _gateway(settings: Settings, on_ready: Callable[[str], None]) -> None:
         batcher = Batcher(store, settings.accept_batch_size, COMMITS, lambda: None, watch.door)
         pages = watch.pages(tenants_reach=True)
         server = make_server(settings, operating, clock, batcher, pages=pages, observer=watch.door)
-        await serve(Parts(server=server, door=door, drain=watch.drain), lambda: on_ready(url_of(door)))
+        parts = Parts(server=server, door=door, drain=watch.drain, pause_seconds=settings.drain_seconds)
+        await serve(parts, lambda: on_ready(url_of(door)))

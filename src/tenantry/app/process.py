@@ -24,10 +24,11 @@ class Parts:
     server: DoorServer | None = None
     door: socket.socket | None = None
     drain: Callable[[], None] = lambda: None  # is called when it begins to end
+    pause_seconds: float = 0.0  # from then on, before the doors close: whoever sends it work notices meanwhile
 
 
 async def serve(parts: Parts, ready: Callable[[], None]) -> None:
-    """Run until SIGINT or SIGTERM; then close the doors, finish what is under way, and return.
+    """Run until SIGINT or SIGTERM; then close the doors, finish what is under way, and return. A second one ends the pause.
 
     Raises what ended a part that should have gone on.
     """
@@ -48,6 +49,12 @@ async def serve(parts: Parts, ready: Callable[[], None]) -> None:
     if not any(task.done() for task in running):
         ready()
     ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    parts.drain()
+    if all(task.get_name() == "stop" for task in ended):
+        stop.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(parts.pause_seconds):
+                await stop.wait()
     await _stop(parts, running)
     for task in ended:
         await task
@@ -55,7 +62,6 @@ async def serve(parts: Parts, ready: Callable[[], None]) -> None:
 
 async def _stop(parts: Parts, running: list[asyncio.Task[object]]) -> None:
     """Let the doors finish first, since what they accepted may still go out; then the worker's calls under way."""
-    parts.drain()
     for task in running:
         if task.get_name() == "doors" and parts.server is not None:
             parts.server.should_exit = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tenantry.core.ids import CellId, MessageId
+from tenantry.core.ids import CellId
 from tenantry.core.overdue import EVERY, SILENCE, resends
 from tenantry.ports import Clock, Store
 
@@ -59,16 +59,22 @@ async def sweep(store: Store, cell: CellId, silence: timedelta = SILENCE, calm: 
     calm is kept from round to round: after a jump of the store's clock nothing unknown is sent again for a silence.
     """
     dead = await bury(store)
-    async with store.step(lock=cell) as step:
+    async with store.reading() as step:  # it delays no turn, and mostly there is nothing to do
         steady = calm is None or calm.lasts(step.now)
-        given_up = await step.give_up(cell, step.now - STUCK)
-        expired = await step.expire(cell, EVERY)
-        again: list[MessageId] = []
-        if steady and not await step.recovering(cell):  # the events of what was sent before the restore may be gone
-            unknown = await step.unknown_mail(cell, step.now - silence, EVERY)
-            again = [mail.message_id for mail in unknown if resends(mail, step.now, silence)]
+        stuck = await step.stuck(cell, step.now - STUCK)
+        expired = await step.expired(cell, EVERY)
+        steady = steady and not await step.recovering(cell)
+        unknown = await step.unknown_mail(cell, step.now - silence, EVERY) if steady else ()
+        again = [mail.message_id for mail in unknown if resends(mail, step.now, silence)]
+    if not (stuck or expired or again):
+        return Swept(dead=tuple(dead))
+    async with store.step(lock=cell) as step:
+        await step.give_up(stuck)
+        gone = await step.expire(expired)
+        if await step.recovering(cell):  # the events of what was sent before the restore may be gone
+            again = []
         await step.resend(again)
-    return Swept(expired, len(again), given_up, tuple(dead))
+    return Swept(gone, len(again), len(stuck), tuple(dead))
 
 
 async def bury(store: Store) -> list[int]:

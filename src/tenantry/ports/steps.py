@@ -220,8 +220,12 @@ class ProvisionStep(Step, Protocol):
 class SweepStep(Step, Protocol):
     """What sweep reads and writes; most: of each kind, in one step."""
 
-    async def expire(self, cell: CellId, most: int) -> int:
-        """Settle as expired what waited longer than its class allows; return how many messages."""
+    async def expired(self, cell: CellId, most: int) -> Sequence[MessageId]:
+        """Return what has waited longer than its class allows."""
+        ...
+
+    async def expire(self, messages: Sequence[MessageId]) -> int:
+        """Settle as expired those that still wait; return how many messages."""
         ...
 
     async def unknown_mail(self, cell: CellId, before: datetime, most: int) -> Sequence[UnknownMail]:
@@ -232,8 +236,12 @@ class SweepStep(Step, Protocol):
         """Queue unknown messages again, marked as possible duplicates; one that was settled meanwhile is left alone."""
         ...
 
-    async def give_up(self, cell: CellId, before: datetime) -> int:
-        """Make claims unknown that are open since this time; return how many."""
+    async def stuck(self, cell: CellId, before: datetime) -> Sequence[AttemptId]:
+        """Return the claims that are open since this time."""
+        ...
+
+    async def give_up(self, attempts: Sequence[AttemptId]) -> None:
+        """Make claims unknown that are still open."""
         ...
 
     async def suspects(self) -> Sequence[int]:

@@ -10,10 +10,11 @@ import os
 import platform
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Protocol
 
 import asyncpg
-from sqlalchemy import insert, update
+from sqlalchemy import delete, insert, update
 
 from tenantry.core.ids import CellId
 from tenantry.ports import StoreBusy
@@ -25,6 +26,7 @@ from tenantry.store.sweep import WORKER_LOCKS
 from tenantry.store.tables_run import worker
 
 LEAD_LOCKS = 8_320_259  # the class of the locks of what runs once in a cell
+REMEMBERED = timedelta(days=7)  # a worker that ended; whoever enrols forgets those before
 SILENT_SECONDS = 15  # a worker that shows no life for so long is cut off, though its connection stands
 
 
@@ -71,6 +73,7 @@ async def enroll(store: Store, name: str, version: str, woken: Callable[[str], N
 async def _enroll_alone(store: Store, name: str, version: str) -> Presence:
     async with store.step() as step:
         await step.conn.execute(update(worker).where(worker.c.ended_at.is_(None)).values(ended_at=step.now))
+        await step.conn.execute(delete(worker).where(worker.c.ended_at < step.now - REMEMBERED))
         me = {"name": name, "host": platform.node(), "pid": os.getpid(), "version": version}
         made = insert(worker).values(started_at=step.now, seen_at=step.now, **me).returning(worker.c.id)
         return _Alone(store, int((await step.conn.execute(made)).scalar_one()))
@@ -104,6 +107,7 @@ async def _enroll(driver: asyncpg.Connection, name: str, version: str, woken: Ca
         *(name, platform.node(), os.getpid(), version),
     )
     await driver.execute(f"SELECT pg_advisory_lock({WORKER_LOCKS}, {number})")
+    await driver.execute("DELETE FROM worker WHERE ended_at < clock_timestamp() - $1::interval", REMEMBERED)
     await driver.add_listener(CHANNEL, lambda *told: woken(f"{CellId.prefix}_{told[3]}"))
     return _Connected(driver, number)
 

@@ -15,35 +15,42 @@ from tenantry.store.settle import GONE, SettleQueries
 
 WORKER_LOCKS = 8_320_258  # the class of the advisory locks that workers hold while they live
 STUCK = "its outcome was never written down"
+OF_CLASS = (
+    "CASE lane.stream_class "
+    + " ".join(f"WHEN '{name}' THEN CAST(:before_{name} AS {{instant}})" for name in KEPT)
+    + " END"
+)
 PROBED = 200  # messages of the same stream, accepted next, that are looked at for an event: they had time to report
 
 
 class SweepQueries(SettleQueries):
     """Implements ports.SweepStep."""
 
-    async def expire(self, cell: CellId, most: int) -> int:
+    async def expired(self, cell: CellId, most: int) -> Sequence[MessageId]:
         """See ports.SweepStep."""
-        gone: list[tuple[str]] = []
-        for stream_class, kept in KEPT.items():
-            found = await self.run(
-                f"{BUSY_LANES} SELECT x.message_id FROM busy CROSS JOIN lane"  # in this order: SQLite took every lane first
-                " CROSS JOIN waiting x CROSS JOIN message m WHERE lane.stream_id = busy.stream_id"
-                " AND lane.cell_id = :cell AND lane.stream_class = :stream_class AND x.stream_id = lane.stream_id"
-                " AND x.due_at <= :before AND m.id = x.message_id AND m.expires_at <= :now LIMIT :most",
-                cell=cell,
-                stream_class=stream_class,
-                before=self.now - kept,  # of what never left the lane; what was tried expires when it is tried again
-                now=self.now,
-                most=most,
-            )
-            gone += [(row[0],) for row in found]
-        if gone:
-            taken = await self.run(
-                "DELETE FROM waiting WHERE message_id IN (SELECT w.id FROM {w}) RETURNING message_id",
-                relation("w(id uuid)", sorted(gone)),
-            )
-            await self.expire_messages([self.seam.id(MessageId, row[0]) for row in taken])
-        return len(gone)
+        found = await self.run(
+            f"{BUSY_LANES} SELECT x.message_id FROM busy CROSS JOIN lane"  # in this order: SQLite took every lane first
+            " CROSS JOIN waiting x CROSS JOIN message m WHERE lane.stream_id = busy.stream_id"
+            f" AND lane.cell_id = :cell AND x.stream_id = lane.stream_id AND x.due_at <= {OF_CLASS}"
+            " AND m.id = x.message_id AND m.expires_at <= :now LIMIT :most",
+            cell=cell,
+            now=self.now,
+            most=most,
+            # of what never left the lane; what was tried expires when it is tried again
+            **{f"before_{name}": self.now - kept for name, kept in KEPT.items()},
+        )
+        return [self.seam.id(MessageId, row[0]) for row in found]
+
+    async def expire(self, messages: Sequence[MessageId]) -> int:
+        """See ports.SweepStep."""
+        if not messages:
+            return 0
+        taken = await self.run(
+            "DELETE FROM waiting WHERE message_id IN (SELECT w.id FROM {w}) RETURNING message_id",
+            relation("w(id uuid)", sorted((message,) for message in messages)),
+        )
+        await self.expire_messages([self.seam.id(MessageId, row[0]) for row in taken])
+        return len(taken)
 
     async def unknown_mail(self, cell: CellId, before: datetime, most: int) -> Sequence[UnknownMail]:
         """See ports.SweepStep."""
@@ -101,14 +108,18 @@ class SweepQueries(SettleQueries):
         )
         await self.wake_lanes_of([self.seam.id(MessageId, row[0]) for row in found])
 
-    async def give_up(self, cell: CellId, before: datetime) -> int:
+    async def stuck(self, cell: CellId, before: datetime) -> Sequence[AttemptId]:
         """See ports.SweepStep."""
         found = await self.run(
             "SELECT id FROM attempt WHERE cell_id = :cell AND finished_at IS NULL AND claimed_at < :before",
             cell=cell,
             before=before,
         )
-        return await self._lose(found, STUCK)
+        return [self.seam.id(AttemptId, row[0]) for row in found]
+
+    async def give_up(self, attempts: Sequence[AttemptId]) -> None:
+        """See ports.SweepStep."""
+        await self.settle([Unknown(attempt, STUCK, ours=True) for attempt in attempts])
 
     async def suspects(self) -> Sequence[int]:
         """See ports.SweepStep."""

@@ -44,6 +44,7 @@ from tenantry.store.types import IdColumn
 from tenantry.store.vault import Vault
 
 V = TypeVar("V")
+NAMES_LOCK = 8_320_260  # the advisory lock under which identities are claimed
 SELECTOR = "tenantry1"  # of two that are used in turn, so that a key can be rotated
 
 
@@ -261,6 +262,8 @@ class TenantScope:
                 selector=SELECTOR if byo else "",
                 public_key=public,
             )
+            if step.dialect == "postgresql":  # two that overlap, at once, would not see each other
+                await step.conn.execute(select(func.pg_advisory_xact_lock(NAMES_LOCK)))
             if not wanted.allotted:
                 await self._refuse_overlap(step, wanted.name)
             with unique(f"The identity {wanted.name!r} is held already."):
