@@ -94,8 +94,7 @@ def of_kubernetes() -> Iterator[Process]:
         assert container["volumeMounts"] == [{"name": volume["name"], "mountPath": given[MOUNTED], "readOnly": True}], (
             "secrets are where they are looked for"
         )
-        waits = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"])
-        grace = pod.get("terminationGracePeriodSeconds", 30) - float(waits[1])
+        grace = pod.get("terminationGracePeriodSeconds", 30)
         yield Process(f"pod {name}", container["args"], given, keys[volume["secret"]["secretName"]], grace)
 
 
@@ -158,7 +157,12 @@ def test_no_secret_is_written_down() -> None:
 def test_nobody_is_killed_while_it_ends_in_good_order(process: Process) -> None:
     """A gateway answers what it has begun; a worker ends its turn, waits for its calls and writes their outcomes."""
     turn = Settings.model_fields["database_statement_seconds"].default
-    needs = {"gateway": GRACE_SECONDS, "worker": turn + LEAVE_SECONDS, "up": GRACE_SECONDS + turn + LEAVE_SECONDS}
+    drain = float(process.settings.get("TENANTRY_DRAIN_SECONDS", Settings.model_fields["drain_seconds"].default))
+    needs = {
+        "gateway": drain + GRACE_SECONDS,
+        "worker": turn + LEAVE_SECONDS,
+        "up": GRACE_SECONDS + turn + LEAVE_SECONDS,
+    }
     assert process.grace >= needs.get(process.words[0], 0), needs
 
 
