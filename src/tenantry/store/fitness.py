@@ -19,10 +19,10 @@ from sqlalchemy.pool import NullPool
 from tenantry.ports import StoreBusy, StoreUnfit
 from tenantry.store.migrate import ONE_AT_A_TIME, migrate
 from tenantry.store.partitions import make_partitions
-from tenantry.store.revision import head, is_behind
+from tenantry.store.revision import OLDEST, head, is_behind, is_too_new, too_new
 from tenantry.store.roles import Role
 
-OLDEST = 15
+OLDEST_SERVER = 15
 SETS_FROM = 160_000  # from then on a member of a role may be without the right to take it
 CONNECT_SECONDS = 5.0
 NOT_ALLOWED = "42501"
@@ -90,9 +90,9 @@ def _first_line(error: DBAPIError) -> str:
 
 def version_flaw(number: int) -> str | None:
     """Say why a server of this version number (as 160014) cannot be used, or None."""
-    if number >= OLDEST * 10_000:
+    if number >= OLDEST_SERVER * 10_000:
         return None
-    return f"This PostgreSQL is version {number // 10_000}: Tenantry needs {OLDEST} or newer."
+    return f"This PostgreSQL is version {number // 10_000}: Tenantry needs {OLDEST_SERVER} or newer."
 
 
 async def _number(connection: AsyncConnection) -> int:
@@ -131,14 +131,23 @@ async def _roles(connection: AsyncConnection, roles: Collection[Role]) -> None:
             )
 
 
+async def _oldest(connection: AsyncConnection) -> str | None:
+    """Return the revision that a program has to know, None where any older one will do."""
+    if not await connection.scalar(text("SELECT has_table_privilege(to_regclass('stamp'), 'SELECT')")):
+        return None  # before 0002
+    found = await connection.scalar(text("SELECT value FROM stamp WHERE name = :name"), {"name": OLDEST})
+    return None if found is None else str(found)
+
+
 async def _schema(connection: AsyncConnection, roles: Collection[Role]) -> None:
     """Raise where the schema is behind this version; one that is ahead still serves, since migrations only add."""
-    found = None
+    found = oldest = None
     if await connection.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL")):
-        for role in list(roles)[:1]:
+        for role in [Role.OPERATOR] if Role.OPERATOR in roles else list(roles)[:1]:
             await connection.execute(text(f"SET LOCAL ROLE {role.value}"))
         try:
             found = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+            oldest = await _oldest(connection)
         except DBAPIError as error:
             raise StoreUnfit(
                 "The database login may not read the schema: log in as its owner, or as a member of the roles that"
@@ -146,5 +155,7 @@ async def _schema(connection: AsyncConnection, roles: Collection[Role]) -> None:
             ) from error
     if found is None:
         raise StoreUnfit("The database is empty: run `tenantry migrate` first.")
+    if is_too_new(oldest):
+        raise StoreUnfit(too_new(oldest))
     if is_behind(found):
         raise StoreUnfit(f"The database is at revision {found}, this version needs {head()}: run `tenantry migrate`.")

@@ -16,9 +16,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from tenantry.ports import StoreBusy
+from tenantry.ports import StoreBusy, StoreUnfit
 from tenantry.store import walls
-from tenantry.store.revision import head, is_behind
+from tenantry.store.revision import OLDEST, breaking, head, is_behind, is_too_new, too_new
 
 T = TypeVar("T")
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -47,7 +47,8 @@ def migrate(url: str, *, roles: bool = True) -> Migrated:
     """Upgrade the database at this URL; on PostgreSQL, upgrades at a time wait for one another. Blocks.
 
     A database that a later version migrated is left alone. Raises StoreBusy where somebody holds a table for a minute,
-    StoreUnfit where the login may not make the roles.
+    StoreUnfit where the login may not make the roles, where processes run that a migration would take something away from,
+    or where a later version took away what this one uses.
     """
     return _on(url, lambda connection: _upgrade(connection, roles=roles))
 
@@ -97,14 +98,42 @@ async def _on_postgres(url: str, work: Callable[[Connection], T]) -> T:
 def _upgrade(connection: Connection, *, roles: bool) -> Migrated:
     before = revision_of(connection)
     if before != head() and not is_behind(before):
+        _refuse_too_new(connection)
         return Migrated(before, before)
+    taking = breaking(before)
+    if taking is not None and (number := _processes(connection)):
+        raise StoreUnfit(
+            f"Revision {taking} takes away what programs before it use, and {number} of their connections are open: end every"
+            " gateway, worker and up first, then migrate, then start the new ones."
+        )
     if before != head():
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+    if taking is not None:
+        now = "clock_timestamp()" if connection.dialect.name == "postgresql" else "0"
+        connection.exec_driver_sql(f"DELETE FROM stamp WHERE name = '{OLDEST}'")
+        connection.exec_driver_sql(f"INSERT INTO stamp (name, value, at) VALUES ('{OLDEST}', '{taking}', {now})")
     mended = walls.mend(connection) if roles and connection.dialect.name == "postgresql" else []
     return Migrated(before, revision_of(connection), len(mended))
+
+
+def _processes(connection: Connection) -> int:
+    """Return how many connections of gateways, workers and ups are open; a SQLite file has one process, which is this."""
+    if connection.dialect.name != "postgresql":
+        return 0
+    found = connection.exec_driver_sql(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND application_name IN ('tenantry gateway', 'tenantry worker', 'tenantry up')"
+    )
+    return int(found.scalar_one())
+
+
+def _refuse_too_new(connection: Connection) -> None:
+    oldest = connection.exec_driver_sql(f"SELECT value FROM stamp WHERE name = '{OLDEST}'").scalar_one_or_none()
+    if is_too_new(oldest):
+        raise StoreUnfit(too_new(oldest))
 
 
 def _pending(connection: Connection, *, roles: bool) -> Migrated:
