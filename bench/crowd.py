@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 from sqlalchemy import select
 
-from bench.world import OPERATOR, database
+from bench.world import database
 from tenantry.app.clock import SystemClock
 from tenantry.core.ids import CellId, IdentityId, KeyId, PoolId, StreamId, TenantId
 from tenantry.core.message import Submission
@@ -200,16 +200,25 @@ async def crowd(kind: str, tenants: int, *, rate: float = 100_000.0) -> AsyncIte
 
 async def _server(store: Store) -> int | None:
     """Return PostgreSQL's first process, of which all others are children."""
-    if store.seam.name != "postgresql":
+    if store.alone:
         return None
     async with store.reading() as step:
-        backend = int((await step.run("SELECT pg_backend_pid()"))[0][0])
-    return int(_stat(backend)[1])
+        return parent_of(int((await step.run("SELECT pg_backend_pid()"))[0][0]))
 
 
 def _stat(process: int) -> list[str]:
     """Return what Linux tells of a process, from its state on."""
     return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+
+
+def parent_of(process: int) -> int:
+    """Return the process that started a process."""
+    return int(_stat(process)[1])
+
+
+def process_cpu(process: int) -> float:
+    """Return the processor time of a process, in seconds."""
+    return sum(int(value) for value in _stat(process)[11:13]) / TICK
 
 
 def server_cpu(server: int) -> float:
@@ -221,6 +230,3 @@ def server_cpu(server: int) -> float:
                 stat = _stat(int(folder.name))
                 ticks += sum(int(value) for value in stat[11:13]) if int(stat[1]) == server else 0
     return ticks / TICK
-
-
-__all__ = ["OPERATOR", "Crowd", "Member", "crowd", "server_cpu"]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from bench.crowd import OPERATOR, Crowd, Member, crowd
+from bench.crowd import Crowd, Member, crowd
 from bench.figures import Figure, Size, median
+from bench.world import OPERATOR
+from tenantry.app.loop import settle_heap
 from tenantry.core.claim import Claim
 from tenantry.core.event import Fact, Report
 from tenantry.core.outcome import Handed
@@ -172,6 +173,7 @@ async def _costs(kind: str, tenants: int, size: Size) -> dict[str, float]:
     count = MESSAGES[size]
     chance = random.Random(1)
     async with crowd(kind, tenants) as made:
+        settle_heap()  # as every process does
         await fill(made, tenants)  # everybody has been here before
         while await _turn(made, BATCH):
             pass
@@ -204,12 +206,3 @@ def _delivered(one: Claim) -> Report:
     digest = sha256(ses_id.encode()).digest()
     return Report("Delivery", Fact.DELIVERED, ses_id, digest, datetime.now(UTC), one.to, {}, False, False, {}, "{}",
                   one.message_id, one.attempt_id)  # fmt: skip
-
-
-if __name__ == "__main__":
-    import sys
-
-    from bench.figures import show
-
-    part = {"waiting": waiting_figures, "tenants": tenant_figures}[sys.argv[1]]
-    show(asyncio.run(part(sys.argv[2], Size(sys.argv[3]))))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 import urllib.request
 from datetime import datetime
+from pathlib import Path
 
-from bench.figures import Figure, quantile
+from bench.crowd import SMALL
+from bench.figures import Figure, Size, quantile
 from bench.world import Tenant, World, world
 from tenantry.core.claim import ses_name
 from tenantry.flow.accept import accept
 
-QUIET = 99
+BATCH = 1_000
 
 
 async def pause_figures(kind: str, quick: bool) -> list[Figure]:
@@ -57,41 +60,64 @@ def _time(value: object) -> float:
     return datetime.fromisoformat(str(value)).timestamp()
 
 
-async def flood_figures(kind: str, quick: bool) -> list[Figure]:
-    """Let quiet tenants mail now and then, first alone, then beside one that floods."""
-    rate, flood, seconds = (300, 3_000, 6) if quick else (400, 20_000, 15)
-    async with world(kind, QUIET + 1, "--rate", str(rate), "--quota", "0") as made:
+FLOODS = {  # quiet tenants, messages of the loud one, seconds to look on
+    Size.QUICK: (99, 3_000, 6.0),
+    Size.USUAL: (99, 20_000, 15.0),
+    Size.LONG: (999, 1_000_000, 60.0),
+}
+RATE = 400  # recipients a second granted
+
+
+async def flooded(kind: str, size: Size) -> list[Figure]:
+    """Let quiet tenants mail now and then, first alone, then beside one that floods.
+
+    The flood is put in by the store's own step of accepting, in large batches.
+    """
+    quiet, flood, seconds = FLOODS[size]
+    async with world(kind, quiet + 1, "--rate", str(RATE), "--quota", "0") as made:
         work = asyncio.create_task(made.worker.run())
         await asyncio.sleep(1)
         alone = await _waits(made, made.tenants[1:], seconds)
         loud = made.tenants[0]
-        for start in range(0, flood, 64):
+        for start in range(0, flood, BATCH):
             await accept(
                 made.store,
-                [loud.submission(f"f{number}@there.example") for number in range(start, min(start + 64, flood))],
-            )
+                [loud.submission(f"f{number}@there.example", content=SMALL)
+                 for number in range(start, min(start + BATCH, flood))],
+            )  # fmt: skip
+            await asyncio.sleep(0)
         made.worker.pipeline.mail.ring()
+        await asyncio.sleep(2)
+        memory = [_megabytes()]
         first = await _handed(made)
         measured = time.perf_counter()
         beside = await _waits(made, made.tenants[1:], seconds)
-        used = (await _handed(made) - first) / (time.perf_counter() - measured) / rate
+        used = (await _handed(made) - first) / (time.perf_counter() - measured) / RATE
+        memory.append(_megabytes())
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
     more = quantile(beside, 0.99) - quantile(alone, 0.99)
     detail = (
         f"p99 {quantile(alone, 0.99) * 1000:.0f} ms alone, {quantile(beside, 0.99) * 1000:.0f} ms beside {flood:,} messages of"
-        " one"
-        f" tenant; {len(beside)} mails of {QUIET} tenants; {rate} recipients/s granted"
+        f" one tenant; {len(beside)} mails of {quiet} tenants; {RATE} recipients/s granted"
     )
+    grown = f"{memory[0]:.0f} MB with the flood accepted, {memory[1]:.0f} MB {seconds:.0f} s later, all in one process"
     return [
         Figure("flood wait", kind, "quiet tenants' p99 wait, beside a flood less alone", more, 1, False, detail, " s"),
         Figure("flood rate", kind, "rate used of the rate granted, in the flood", used, 0.95, True, detail),
+        Figure(
+            "flood memory", kind, "memory of the process later / at first", memory[1] / memory[0], 1.1, False, grown
+        ),
     ]
+
+
+def _megabytes() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 async def _handed(made: World) -> int:
     async with made.store.reading() as step:
-        return int((await step.run("SELECT COUNT(*) FROM message WHERE state = 'handed'"))[0][0])
+        return int((await step.run("SELECT COUNT(*) FROM attempt WHERE outcome = 'handed'"))[0][0])
 
 
 async def _waits(made: World, tenants: list[Tenant], seconds: float) -> list[float]:

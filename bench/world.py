@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import structlog
 
-from tenantry.app.cell import Cloud, open_cloud
+from tenantry.app.cell import Adapters, open_cloud
 from tenantry.app.clock import SystemClock
 from tenantry.app.worker import Worker
 from tenantry.core.ids import CellId, KeyId, StreamId, TenantId
@@ -50,10 +50,10 @@ class Tenant:
     transactional: StreamId
     marketing: StreamId
 
-    def submission(self, to: str, stream: str = "transactional") -> Submission:
-        """A small message of this tenant."""
+    def submission(self, to: str, stream: str = "transactional", content: bytes = CONTENT) -> Submission:
+        """A message of this tenant."""
         sender = f"hello@{self.domain}"
-        return Submission(self.key_id, sender, (sender,), (to,), (), (), (), "Your receipt", CONTENT, stream=stream)
+        return Submission(self.key_id, sender, (sender,), (to,), (), (), (), "Your receipt", content, stream=stream)
 
 
 @dataclass
@@ -62,15 +62,18 @@ class World:
 
     store: Store
     cell: CellId
-    cloud: Cloud
+    cloud: Adapters
     worker: Worker
     ses_url: str
     tenants: list[Tenant]
+    url: str
+    secret_key: str
+    ses_process: int
 
 
 @contextlib.asynccontextmanager
-async def local_ses(*flags: str) -> AsyncIterator[str]:
-    """Run a local SES in a process of its own."""
+async def local_ses(*flags: str) -> AsyncIterator[tuple[str, int]]:
+    """Run a local SES in a process of its own; give its URL and the process."""
     command = [
         sys.executable,
         "-m",
@@ -93,7 +96,7 @@ async def local_ses(*flags: str) -> AsyncIterator[str]:
         with contextlib.suppress(ValueError):
             url = json.loads(text)["url"]
     try:
-        yield url
+        yield url, child.pid
     finally:
         child.terminate()
         await child.wait()
@@ -124,8 +127,8 @@ async def world(
 ) -> AsyncIterator[World]:
     """Open everything and move the tenants in."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    async with database(kind) as url, local_ses(*flags) as ses_url:
-        clock = SystemClock()
+    async with database(kind) as url, local_ses(*flags) as (ses_url, ses_process):
+        clock, secret_key = SystemClock(), Vault.new_key()
         os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
         settings = Settings(
             aws_endpoint_url=ses_url,
@@ -134,7 +137,7 @@ async def world(
             provision_poll_seconds=1,
             feed_wait_seconds=feed_wait_seconds,
         )
-        store = await open_store(Opening(url, Vault([Vault.new_key()]), clock.wall))
+        store = await open_store(Opening(url, Vault([secret_key]), clock.wall))
         await ensure_partitions(store)
         cell = await ensure_cell(store, "main", "us-east-1")
         cloud = open_cloud(settings, store, clock, ses_url)
@@ -142,7 +145,7 @@ async def world(
         made = [await _tenant(store, f"tenant{number}") for number in range(tenants)]
         await reconcile(store, cloud.control, cell, Course(Pace(clock, 10_000)))
         await worker.account_round()
-        yield World(store, cell, cloud, worker, ses_url, made)
+        yield World(store, cell, cloud, worker, ses_url, made, url, secret_key, ses_process)
         await cloud.close()
         await store.close()
 
