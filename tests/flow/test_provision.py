@@ -20,7 +20,6 @@ from tenantry.core.plan import Change, Resource
 from tenantry.core.tenant import DkimMode, IdentityStatus, NewIdentity, NewTenant
 from tenantry.emulator.local import Local
 from tenantry.emulator.options import Options
-from tenantry.flow import provision
 from tenantry.flow.guard import end_pause
 from tenantry.flow.manage import MadeTenant, add_tenant
 from tenantry.flow.provision import FOUND_OFF, Course, Pace, Provisioning, Reconciled, reconcile
@@ -351,9 +350,9 @@ async def test_drift_is_found_and_put_right(world: World) -> None:
     assert len(set(looked)) == 11, "each of our objects is looked at in its turn"
 
 
-async def test_many_tenants_are_made_portion_by_portion(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_tenants_are_made_portion_by_portion(world: World) -> None:
     """However small a look is, one pass makes all that can be made, and a tenant that SES refuses holds up nobody."""
-    monkeypatch.setattr(provision, "PORTION", 2)
+    world.course.portion = 2
     bad = [await world.tenant(f"bad{number}") for number in range(3)]
     good = [await world.tenant(f"good{number}") for number in range(5)]
     world.control.refuses = "bad"

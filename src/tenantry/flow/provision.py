@@ -87,6 +87,7 @@ class Course:
     all_looked: bool = False  # whether each has had its turn
     looked_last: bool = False
     places: Places = field(default_factory=Places)
+    portion: int = PORTION
     walked_at: float = -inf
 
     def look_again(self) -> None:
@@ -172,7 +173,7 @@ async def _next(store: Store, cell: CellId, course: Course) -> _Next:
     now = course.pace.clock.monotonic()
     walk = course.walked_at <= now - WALK_SECONDS
     async with store.reading() as step:
-        seen = await step.survey(cell, course.places, PORTION, walk=walk)
+        seen = await step.survey(cell, course.places, course.portion, walk=walk)
         recovering = await step.recovering(cell) and not course.all_looked
         turn = course.refreshed_at <= now - course.waits.refresh or recovering
         oldest = (await step.next_seen(cell, course.refreshed)) if turn else None
