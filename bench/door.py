@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from pathlib import Path
 
 import uvloop
 
+from bench.bare import PATH, Bare, writer
 from bench.world import world
 from tenantry.app.batch import Batcher
 from tenantry.app.clock import SystemClock
 from tenantry.app.doors import listen, make_server
 from tenantry.app.loop import settle_heap
 from tenantry.settings import Settings
+from tenantry.store.store import Store
 
 CONSTANT = b'{"MessageId":"constant"}'
 
@@ -24,8 +27,12 @@ async def main(kind: str) -> None:
         batcher = Batcher(made.store, 64, 1 if kind == "sqlite" else 2, lambda: None)
         server = make_server(Settings(), made.store, SystemClock(), batcher)
         app = server.config.app
+        bare = Bare({str(one.key_id): one.secret for one in made.tenants}, await writer(made.store))
 
         async def with_constant(scope, receive, send):  # type: ignore[no-untyped-def]
+            if scope.get("path") == PATH:
+                await bare(scope, receive, send)
+                return
             if scope.get("path") != "/constant":
                 await app(scope, receive, send)
                 return
@@ -41,10 +48,24 @@ async def main(kind: str) -> None:
         await server.up.wait()
         settle_heap()
         keys = [(one.key_id, one.secret, one.domain) for one in made.tenants]
-        print(json.dumps({"port": door.getsockname()[1], "keys": keys}), flush=True)
+        told = {"port": door.getsockname()[1], "keys": keys, "server": await _server(made.store)}
+        print(json.dumps(told), flush=True)
         await asyncio.to_thread(sys.stdin.read)
         server.should_exit = True
         await serving
+
+
+async def _server(store: Store) -> int | None:
+    """Return PostgreSQL's first process, of which all others are children."""
+    if store.alone:
+        return None
+    async with store.reading() as step:
+        backend = int((await step.run("SELECT pg_backend_pid()"))[0][0])
+    return _parent(backend)
+
+
+def _parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 if __name__ == "__main__":

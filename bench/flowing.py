@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.figures import Figure, median
 from bench.world import IN_FLIGHT, SETTLE_BATCH, World, world
@@ -72,7 +75,7 @@ class CountedFeed:
 async def figures(kind: str, quick: bool) -> list[Figure]:
     """Dispatch, then ingest what came of it, and drive boto3 at the same local SES, in interleaved rounds."""
     rounds, count = (2, 1_500) if quick else (3, 4_000)
-    cpu, boto, sent, ingested = [], [], [], []
+    cpu, boto, sent, ingested, own, local = [], [], [], [], [], []
     # No long polls: SQS would answer those of readers that are gone, and hide the next round's first events for a minute.
     async with world(kind, 8, "--rate", "0", "--quota", "0", feed_wait_seconds=0) as made:
         async with made.store.step() as step:
@@ -82,7 +85,11 @@ async def figures(kind: str, quick: bool) -> list[Figure]:
             done = await _dispatched(made, count, number)
             cpu.append(done[1] / count)
             sent.append(count / done[0])
-            ingested.append(2 * count / (await _ingested(made, 2 * count))[0])
+            ses_before = _local_ses_cpu()
+            wall, used = await _ingested(made, 2 * count)
+            ingested.append(2 * count / wall)
+            own.append(used / (2 * count))
+            local.append((_local_ses_cpu() - ses_before) / (2 * count))
             boto.append(await _boto3(made, count // 4))
             await _ingested(made, 0)
     ratio, events = median(cpu) / median(boto), median(ingested) / median(sent)
@@ -104,7 +111,7 @@ async def figures(kind: str, quick: bool) -> list[Figure]:
             4,
             True,
             f"{median(ingested):,.0f} events/s from the queue, {median(sent):,.0f} messages/s; each alone on the machine"
-            " with the local SES",
+            f" with the local SES; CPU an event: {median(own) * 1e6:,.0f} us here, {median(local) * 1e6:,.0f} us there",
         ),
     ]
 
@@ -127,6 +134,17 @@ async def _timed(
 def _cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
+
+
+def _local_ses_cpu() -> float:
+    """Return the processor time of the local SES, this process's child, in seconds."""
+    ticks = 0
+    for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            if b"ses-local" in Path(f"/proc/{child}/cmdline").read_bytes():
+                stat = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(stat[11]) + int(stat[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 async def _dispatched(made: World, count: int, number: int) -> tuple[float, float]:
