@@ -124,13 +124,17 @@ async def _measured(number: int, size: Size) -> tuple[float, Mapping[str, float]
             "callers": lambda: process_cpu(os.getpid()),
         }
         tasks = [asyncio.create_task(load.call(one)) for one in range(CONNECTIONS)]
-        tasks.append(asyncio.create_task(load.watch(conn)))
+        watching = await asyncpg.connect(made.url)  # a connection answers one question at a time
+        stack.push_async_callback(watching.close)
+        tasks.append(asyncio.create_task(load.watch(watching)))
         await asyncio.sleep(warm)
         await conn.execute("ANALYZE")  # as autovacuum will have done
         before, began, used = await _reported(conn), time.perf_counter(), {name: part() for name, part in parts.items()}
         await asyncio.sleep(seconds)
         done = await _reported(conn) - before
         wall, costs = time.perf_counter() - began, {name: (part() - used[name]) / done for name, part in parts.items()}
+        if failed := [task.exception() for task in tasks if task.done()]:
+            raise RuntimeError(f"the load ended: {failed[0]!r}")
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
