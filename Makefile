@@ -13,7 +13,7 @@ help:
 	@echo "make check   ruff, mypy, import contracts and house tests, in under a minute"
 	@echo "make test    check, then every test"
 	@echo "make sim     the seeded simulation: SEEDS=2000 of them (FIRST=0), with a table"
-	@echo "make chaos   kills under load: KILLS=300 MESSAGES=150000 SEED=1, with a table"
+	@echo "make chaos   kills under load: KILLS=300 MESSAGES=150000 SEED=1, PAUSES=1000, starts with WAITING=100000; with tables"
 	@echo "make demo    the main job on one machine, live"
 	@echo "make bench   the performance table"
 	@echo "make image   the steps of deploy/Dockerfile in a folder, without Docker"
@@ -69,9 +69,13 @@ sim: setup
 
 KILLS ?= 300
 MESSAGES ?= 150000
+PAUSES ?= 1000
+WAITING ?= 100000
 SEED ?= 1
 chaos: setup
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) --messages $(MESSAGES) --seed $(SEED)
+	@$(BIN)/python -m tests.chaos --kills 0 --pauses $(PAUSES) --messages 40000 --seed $(SEED)
+	@$(BIN)/python -m tests.chaos --waiting $(WAITING)
 
 demo: setup
 	@if test -t 1; then $(BIN)/tenantry demo; else $(BIN)/tenantry demo --exit; fi

@@ -25,8 +25,9 @@ KEPT = (
 STOPS = (
     "SELECT p.scope_id, p.opened_at, p.fenced_at, p.ended_at, p.author,"
     " (SELECT count(*) FROM attempt a WHERE a.stream_id = p.scope_id AND a.claimed_at > p.opened_at"
-    "  AND (p.ended_at IS NULL OR a.claimed_at < p.ended_at))"
-    " FROM pause p WHERE p.scope_kind = 'stream'"
+    "  AND (p.ended_at IS NULL OR a.claimed_at < p.ended_at)) + (SELECT count(*) FROM attempt a"
+    "  WHERE a.tenant_id = p.scope_id AND a.claimed_at > p.opened_at AND (p.ended_at IS NULL OR a.claimed_at < p.ended_at))"
+    " FROM pause p WHERE p.scope_kind IN ('stream', 'tenant')"
 )
 COUNTED = (
     "SELECT r.stream_id, count(r.ordinal), count(DISTINCT r.cohort || ' ' || r.ordinal),"
@@ -96,7 +97,7 @@ def kept(database: str) -> list[Kept]:
 
 
 def stops(database: str) -> list[Stop]:
-    """Read every pause of a stream, with the claims that were made for it while it was open."""
+    """Read every pause of a stream or tenant, with the claims that were made for it while it was open."""
     return [Stop(str(r[0]), *(None if x is None else float(str(x)) for x in r[1:4]), str(r[4]), int(str(r[5])))
             for r in rows(database, STOPS)]  # fmt: skip
 
@@ -123,8 +124,8 @@ class Ledger:
     """What the local SES took, read in portions, since it keeps the latest 100,000 only."""
 
     url: str
+    since: float = 0.0  # epoch seconds
     deliveries: dict[str, Delivery] = field(default_factory=dict)
-    _since: float = 0.0
 
     def state(self) -> dict:
         """Ask for its counts."""
@@ -139,8 +140,8 @@ class Ledger:
 
     def read(self) -> list[Delivery]:
         """Read what is new; return all."""
-        for one in _get(f"{self.url}/_local/messages?limit=200000&since={self._since}")["messages"]:
-            self._since = max(self._since, one["time"])
+        for one in _get(f"{self.url}/_local/messages?limit=200000&since={self.since}")["messages"]:
+            self.since = max(self.since, one["time"])
             for address, fate in one["outcomes"].items():
                 self.deliveries[one["message_id"]] = Delivery(
                     address.partition("@")[0], one["tags"].get(MESSAGE_TAG, ""), one["time"],

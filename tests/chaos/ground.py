@@ -173,9 +173,7 @@ def local_ses(folder: Path, seed: int, rate: float) -> Iterator[str]:
 
 
 @contextmanager
-def single(
-    folder: Path, ses_url: str, command: tuple[str, ...] = TENANTRY, **settings: str
-) -> Iterator[Fleet]:
+def single(folder: Path, ses_url: str, command: tuple[str, ...] = TENANTRY, **settings: str) -> Iterator[Fleet]:
     """Run `tenantry up` on SQLite, with the local SES as a program of its own that survives it; command runs it."""
     given = SETTINGS | {"data": str(folder / "data"), "aws_endpoint_url": ses_url} | settings
     up = Process("up", ("up", "--port", str(free_port())), folder / "up.log", given, command)

@@ -62,6 +62,7 @@ class Outcome:
 def play(fleet: Fleet, ses_url: str, folder: Path, given: Play) -> Outcome:
     """Let the tenants send while the trouble comes, wait until all is settled, and judge."""
     ledger, trouble, log = Ledger(ses_url), given.trouble(fleet, given.freeze_seconds), folder / "clients.log"
+    trouble.ses_url = ses_url
     keys = given.keys or move_in(fleet)
     began = monotonic()
     stalled: list[str] = []
@@ -79,6 +80,7 @@ def play(fleet: Fleet, ses_url: str, folder: Path, given: Play) -> Outcome:
     done = monotonic()
     books = kept(fleet.database)
     found = judge(notes(log), ledger.read(), books, stops(fleet.database))
+    found.against_pause += trouble.objections(ledger.read())
     if open_at_last:
         found.unsettled.append(open_at_last)
     logs = [one.log for one in fleet.processes]

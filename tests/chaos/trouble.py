@@ -9,9 +9,10 @@ import asyncio
 import json
 import signal
 import threading
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 from time import monotonic, time
 from urllib.error import HTTPError, URLError
@@ -19,12 +20,19 @@ from urllib.request import Request, urlopen
 
 import asyncpg
 
+from tests.chaos.books import Ledger, rows, said
 from tests.chaos.ground import Fleet, Process
+from tests.chaos.judge import Delivery
 
-KILLS = ("kill", "kill", "kill", "kill", "kill", "kill while starting")
+KILLS = ("kill", "kill", "kill", "kill", "kill while no event comes", "kill while starting")
 JITTER_SECONDS = 0.3
 STARTING_SECONDS = 1.5
+AHEAD_SECONDS = 0.5  # a call takes less, so that no event of what the kill cuts off is out already
+SILENT_SECONDS = 4.0  # longer than a first retry waits: no event hides what is sent again blindly
 FENCE_SECONDS = 45.0
+FREEZES = 40
+UNDER_WAY_SECONDS = 0.2  # until what has been written to a socket is in SES's ledger
+OPEN_CLAIMS = "SELECT message_id, stream_id FROM attempt WHERE finished_at IS NULL AND worker_id = {}"
 EXHAUSTED_CALLS = 6
 CUT = (
     "SELECT pid FROM pg_stat_activity WHERE datname = 'chaos' AND usename = 'chaos' AND backend_type = 'client backend'"
@@ -41,7 +49,10 @@ class Fault:
 
 
 def plan(seed: int, wanted: dict[str, int], until: float = 0.8) -> list[Fault]:
-    """Draw faults of these kinds and numbers, over the first part of the work; `kill` is sometimes in the start."""
+    """Draw faults of these kinds and numbers, over the first part of the work.
+
+    Some kills come in the start, or while the feed is silent.
+    """
     random = Random(f"faults {seed}")
     kinds = [kind for kind, count in wanted.items() for _ in range(count)]
     return sorted(
@@ -49,6 +60,15 @@ def plan(seed: int, wanted: dict[str, int], until: float = 0.8) -> list[Fault]:
          for kind in kinds),
         key=lambda fault: fault.at,
     )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Caught:
+    """Mail of a stream that a worker had claimed and not begun to send when it was stopped, and until when it may not go."""
+
+    messages: set[str]
+    since: float
+    until: float = inf
 
 
 @dataclass
@@ -63,6 +83,8 @@ class Trouble:
     acknowledged: list[float] = field(default_factory=list)  # seconds from a pause's request to its answer
     fenced: list[float] = field(default_factory=list)
     frozen: set[str] = field(default_factory=set)
+    ses_url: str = ""
+    caught: list[Caught] = field(default_factory=list)  # by each freeze
     _beside: list[threading.Thread] = field(default_factory=list)
     _failed: list[BaseException] = field(default_factory=list)
 
@@ -72,6 +94,7 @@ class Trouble:
         threading.Event().wait(random.uniform(0, JITTER_SECONDS))
         kinds: dict[str, Callable[[Random], None]] = {
             "kill": self._kill,
+            "kill while no event comes": self._kill_in_silence,
             "kill while starting": self._kill_while_starting,
             "cut": self._cut,
             "restart of PostgreSQL": self._restart,
@@ -88,6 +111,16 @@ class Trouble:
         for error in self._failed:
             raise error
 
+    def objections(self, deliveries: Iterable[Delivery]) -> list[str]:
+        """Say what SES took against the pauses that were opened here; others are in the books."""
+        taken = [(one.message_id, one.at) for one in deliveries]
+        return [
+            f"{message}: sent though it stood still between claim and call when its stream was paused"
+            for caught in self.caught
+            for message, at in taken
+            if message in caught.messages and caught.since < at < caught.until
+        ]
+
     def _one(self, random: Random) -> Process:
         return random.choice([one for one in self.fleet.processes if one.name not in self.frozen])
 
@@ -95,6 +128,21 @@ class Trouble:
         one = self._one(random)
         one.end(signal.SIGKILL)
         self.ready.append(one.start())
+
+    def _kill_in_silence(self, random: Random) -> None:
+        """What was on its way is told by no event, until everything that might be sent again has been."""
+        self._feed(stopped=True)
+        try:
+            threading.Event().wait(AHEAD_SECONDS)
+            self._kill(random)
+            threading.Event().wait(SILENT_SECONDS)
+        finally:
+            self._feed(stopped=False)
+
+    def _feed(self, *, stopped: bool) -> None:
+        body = json.dumps({"stopped": stopped}).encode()
+        with urlopen(Request(f"{self.ses_url}/_local/feed", body, method="POST"), timeout=30) as answer:
+            answer.read()
 
     def _kill_while_starting(self, random: Random) -> None:
         one = self._one(random)
@@ -142,16 +190,35 @@ class Trouble:
         return self.fleet.cluster.admin_url
 
     def _freeze(self, random: Random) -> None:
-        """Stop a worker where it stands, pause a stream meanwhile, and let it go on when all is over; beside the rest."""
+        """Stop a worker between claim and call, pause that stream, and let it go on when all is over; beside the rest."""
         worker = random.choice([one for one in self.fleet.workers if one.name not in self.frozen])
-        streams = [one["id"] for one in self.fleet.call("GET", "/v1/streams?tenant=brio")["items"]]
-        thread = threading.Thread(target=self._frozen, args=(worker, random.choice(streams)))
         self.frozen.add(worker.name)
-        worker.tell(signal.SIGSTOP)
+        for _ in range(FREEZES):
+            worker.tell(signal.SIGSTOP)
+            stream, caught = self._between(worker)
+            if caught:
+                break
+            worker.tell(signal.SIGCONT)
+            threading.Event().wait(random.uniform(0, JITTER_SECONDS))
+        assert caught, f"{worker.name} was never between claim and call in {FREEZES} stops"
+        self.caught.append(Caught(caught, time()))
+        thread = threading.Thread(target=self._frozen, args=(worker, stream, self.caught[-1]))
         self._beside.append(thread)
         thread.start()
 
-    def _frozen(self, worker: Process, stream: str) -> None:
+    def _between(self, worker: Process) -> tuple[str, set[str]]:
+        """Return the stream and messages that a stopped worker has claimed, and that SES does not get by what is under way."""
+        threading.Event().wait(UNDER_WAY_SECONDS)
+        number = said([worker.log], "enrolled")[-1]["worker"]
+        found = rows(self.fleet.database, OPEN_CLAIMS.format(number))
+        taken = {one.message_id for one in Ledger(self.ses_url, time() - 60).read()}
+        by_stream: dict[str, set[str]] = defaultdict(set)
+        for message, stream in found:
+            if f"msg_{message}" not in taken:
+                by_stream[f"str_{stream}"].add(f"msg_{message}")
+        return max(by_stream.items(), key=lambda one: len(one[1]), default=("", set()))
+
+    def _frozen(self, worker: Process, stream: str, caught: Caught) -> None:
         began = monotonic()
         thaw = threading.Timer(self.freeze_seconds, worker.tell, [signal.SIGCONT])
         thaw.start()
@@ -164,6 +231,7 @@ class Trouble:
             self.fenced.append(monotonic() - began)
             thaw.join()
             threading.Event().wait(1.0)  # it would send now, if it did
+            caught.until = time()
             self._until_done("POST", f"/v1/pauses/{pause['id']}/end", {"reason": "chaos is over"})
         except BaseException as error:
             self._failed.append(error)
