@@ -8,9 +8,18 @@ from typing import cast
 
 import pytest
 
-from tenantry.app.health import BROKEN_SECONDS, OUTAGE_SECONDS, STUCK_SECONDS, Loops, Readiness, health_page, ready_page
+from tenantry.app.health import (
+    BROKEN_SECONDS,
+    OUTAGE_SECONDS,
+    STUCK_SECONDS,
+    Loops,
+    Readiness,
+    Troubles,
+    health_page,
+    ready_page,
+)
 from tenantry.edge.watch import Page
-from tenantry.ports import StoreBusy
+from tenantry.ports import FeedUnavailable, StoreBusy
 from tenantry.store.revision import head, is_behind
 from tests import worlds
 from tests.app.conftest import Desk
@@ -139,3 +148,19 @@ async def test_a_database_that_is_none_of_ours_is_not_ready(desk: Desk) -> None:
 def test_only_older_schemas_are_behind() -> None:
     """None at all and an earlier revision of ours are; ours and one of the future are not."""
     assert [is_behind(revision) for revision in (None, "0001", head(), "9999")] == [True, True, False, False]
+
+
+def test_other_processes_hear_of_loops_that_keep_failing() -> None:
+    """Not of one bad round, nor of what somebody's error said; no longer once a round ends well."""
+    clock = worlds.FixedClock()
+    troubles = Troubles(clock)
+    seen = Loops(clock).watch("main", "ingest")
+    loop = troubles.of("ingest", seen)
+    loop.began()
+    loop.failed(FeedUnavailable("ann@there.example"))
+    assert troubles.now() is None and seen.failures == 1
+    clock.advance(25)
+    loop.failed(FeedUnavailable("again"))
+    assert troubles.now() == "ingest (FeedUnavailable)"
+    loop.done()
+    assert troubles.now() is None and seen.failing_since is None

@@ -224,6 +224,16 @@ async def test_a_worker_that_ends_in_good_order_is_not_buried(ground: Ground) ->
     assert await bury(ground.store) == []
 
 
+async def test_a_worker_tells_what_fails_in_it_until_it_is_mended(ground: Ground) -> None:
+    """Its row carries it, so that doctor hears of it wherever it is asked."""
+    one = await enrolled(ground)
+    for trouble in ("ingest (FeedUnavailable)", None):
+        await one.beat(trouble)
+        (seen,) = (await ground.store.fleet(worlds.OPERATOR).figures()).workers
+        assert seen.trouble == trouble
+    await one.close()
+
+
 async def test_workers_that_ended_long_ago_are_forgotten(ground: Ground) -> None:
     """A week after its end nobody asks any more; those that live, or ended lately, are kept."""
     old, recent = await enrolled(ground), await enrolled(ground)

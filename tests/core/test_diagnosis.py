@@ -199,6 +199,16 @@ def test_nothing_is_found_within_the_limits(figures: Figures) -> None:
     assert [one.check for one in looked(figures)] == [Check.ALL_WELL]
 
 
+def test_a_worker_whose_loops_fail_is_named() -> None:
+    """Whoever asks doctor anywhere hears of another process's trouble; of one that is silent, only that it is."""
+    failing = replace(WELL.workers[0], trouble="ingest (FeedUnavailable)")
+    (finding,) = looked(replace(WELL, workers=(failing,)))
+    assert (finding.level, finding.check) == (Level.WARNING, Check.LOOP_FAILING)
+    assert finding.what.endswith("ingest (FeedUnavailable)")
+    silent = replace(failing, seen_at=NOON - ago(31))
+    assert {one.check for one in looked(replace(WELL, workers=(silent,)))} == {Check.DEAD_WORKER, Check.NO_WORKER}
+
+
 def test_a_silent_worker_is_named_while_another_one_lives() -> None:
     """One dead worker among living ones is a warning with its host; when all are silent, nobody sends."""
     dead = WorkerFigures("main", "box-3", 4711, NOON - ago(31))

@@ -24,6 +24,7 @@ BROKEN_SECONDS = 120.0  # of failures that nobody foresaw; a loop rests for up t
 OUTAGE_SECONDS = 900.0  # of the database or the queue
 STUCK_SECONDS = 600.0
 NEVER_LONG = frozenset({"claim", "guard", "presence", "stranded", "sweep"})  # rounds of the others may wait for mail
+TROUBLE_SECONDS = 20.0  # of failing rounds before other processes are told; a loop rests for 5 after an outage
 ANSWER_SECONDS = 1.0
 UNKNOWN = {"database": "not known", "writes": "not known", "migrations": "not known"}
 ASKED_EVERY_SECONDS = 1.0  # readiness is asked for by anybody: the database is not
@@ -83,6 +84,50 @@ class Loops:
 
     def __iter__(self) -> Iterator[LoopState]:
         return iter(self.states.values())
+
+
+@dataclass(slots=True)
+class Troubles:
+    """What the loops of a worker fail with, for its row in the database; who has failed for a moment only is not in it."""
+
+    clock: Clock
+    _failing: dict[str, tuple[float, str]] = field(default_factory=dict)
+
+    def of(self, name: str, seen: LoopObserver) -> LoopObserver:
+        """Return an observer of a loop that listens, too."""
+        return _Listening(self, name, seen)
+
+    def now(self) -> str | None:
+        """Return each loop that has failed for long enough, with the kind of its last error; None where there is none."""
+        before = self.clock.monotonic() - TROUBLE_SECONDS
+        return ", ".join(f"{name} ({what})" for name, (since, what) in self._failing.items() if since <= before) or None
+
+    def failed(self, name: str, error: Exception) -> None:
+        """Take a bad end: its kind alone is kept, since words may hold addresses."""
+        since, _ = self._failing.get(name, (self.clock.monotonic(), ""))
+        self._failing[name] = since, type(error).__name__
+
+    def done(self, name: str) -> None:
+        """Take a good end."""
+        self._failing.pop(name, None)
+
+
+@dataclass(slots=True)
+class _Listening(LoopObserver):
+    troubles: Troubles
+    name: str
+    seen: LoopObserver
+
+    def began(self) -> None:
+        self.seen.began()
+
+    def done(self) -> None:
+        self.troubles.done(self.name)
+        self.seen.done()
+
+    def failed(self, error: Exception) -> None:
+        self.troubles.failed(self.name, error)
+        self.seen.failed(error)
 
 
 class Readiness:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 import structlog
 
 from tenantry.app.cell import Adapters
+from tenantry.app.health import Troubles
 from tenantry.app.ingest import READERS, FeedReader
 from tenantry.app.loop import Backoff, Kick, forever
 from tenantry.app.observer import UNSEEN, ProcessObserver
@@ -63,6 +64,7 @@ class Worker:
     ) -> None:
         """Wire the loops; run starts them."""
         self._observer = observer
+        self._troubles = Troubles(clock)
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -99,7 +101,7 @@ class Worker:
         backoff = Backoff(self._clock, self._settings.backoff_seconds)
         async with asyncio.TaskGroup() as group:
             for name, one_round in self._rounds().items():
-                seen = self._observer.loop(self._settings.cell_name, name)
+                seen = self._troubles.of(name, self._observer.loop(self._settings.cell_name, name))
                 group.create_task(forever(name, backoff, one_round, seen), name=name)
 
     def _rounds(self) -> dict[str, Callable[[], Awaitable[None]]]:
@@ -165,7 +167,7 @@ class Worker:
             return
         await self._clock.sleep(BEAT_SECONDS)
         try:
-            await self._presence.beat()
+            await self._presence.beat(self._troubles.now())
         except StoreBusy:
             if not self._presence.alive:
                 self._presence = None

@@ -97,6 +97,13 @@ def _workers(figures: Figures) -> Iterator[Finding]:
             Check.DEAD_WORKER,
             f"Worker {one.name} (pid {one.pid} on {one.host}) has been silent for {_span(figures.at - one.seen_at)}",
         )
+    for one in figures.workers:
+        if one.trouble and one not in silent:
+            yield found(
+                Level.WARNING,
+                Check.LOOP_FAILING,
+                f"Loops of worker {one.name} (pid {one.pid} on {one.host}) fail again and again: {one.trouble}",
+            )
     if len(silent) == len(figures.workers):
         yield found(Level.ERROR, Check.NO_WORKER, "No worker runs")
 

@@ -88,6 +88,7 @@ class WorkerFigures:
     host: str
     pid: int
     seen_at: datetime
+    trouble: str | None = None  # which of its loops have been failing, as it last said
 
 
 @dataclass(frozen=True, slots=True)

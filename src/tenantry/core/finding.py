@@ -25,6 +25,7 @@ class Check(StrEnum):
     CONSERVATION_PARTLY = "conservation_partly"
     NO_WORKER = "no_worker"
     DEAD_WORKER = "dead_worker"
+    LOOP_FAILING = "loop_failing"
     SCHEMA_BEHIND = "schema_behind"
     RECOVERING = "recovering"
     BREAKER_OPEN = "breaker_open"
@@ -85,6 +86,10 @@ MEANINGS: dict[Check, tuple[str, str]] = {
     Check.DEAD_WORKER: (
         "It showed no life and did not say that it ended; what it had claimed stays open until another worker buries it.",
         "See whether its process and host live. Another worker takes over by itself: if there is none, start one.",
+    ),
+    Check.LOOP_FAILING: (
+        "What such a loop does is not done by this worker: no other takes its place while it lives and leads.",
+        "See the log of that process for the words; its `/healthz` names the loops too.",
     ),
     Check.SCHEMA_BEHIND: ("This program reads and writes what is not there yet.", "Run `tenantry migrate`."),
     Check.RECOVERING: (

@@ -212,11 +212,11 @@ async def _pauses(conn: AsyncConnection) -> list[PauseFigures]:
 
 async def _workers(conn: AsyncConnection) -> list[WorkerFigures]:
     query = (
-        select(worker.c.name, worker.c.host, worker.c.pid, worker.c.seen_at)
+        select(worker.c.name, worker.c.host, worker.c.pid, worker.c.seen_at, worker.c.trouble)
         .where(worker.c.ended_at.is_(None))
         .order_by(worker.c.id)
     )
-    return [WorkerFigures(row.name, row.host, row.pid, row.seen_at) for row in await rows(conn, query)]
+    return [WorkerFigures(row.name, row.host, row.pid, row.seen_at, row.trouble) for row in await rows(conn, query)]
 
 
 async def _cells(

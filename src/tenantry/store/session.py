@@ -44,8 +44,8 @@ class Presence(Protocol):
         """Tell whether this worker is the one that does what must run once in the cell; asks for it where nobody does."""
         ...
 
-    async def beat(self) -> None:
-        """Show life, and cut off who shows none; raises StoreBusy when this presence is over."""
+    async def beat(self, trouble: str | None = None) -> None:
+        """Show life and what is wrong here, and cut off who shows none; raises StoreBusy when this presence is over."""
         ...
 
     async def close(self) -> None:
@@ -91,9 +91,10 @@ class _Alone:
     async def leads(self, cell: CellId) -> bool:
         return True
 
-    async def beat(self) -> None:
+    async def beat(self, trouble: str | None = None) -> None:
         async with self._store.step() as step:
-            await step.conn.execute(update(worker).where(worker.c.id == self.number).values(seen_at=step.now))
+            me = update(worker).where(worker.c.id == self.number)
+            await step.conn.execute(me.values(seen_at=step.now, trouble=trouble))
 
     async def close(self) -> None:
         async with self._store.step() as step:
@@ -135,9 +136,12 @@ class _Connected:
             self._led.add(cell)
         return True
 
-    async def beat(self) -> None:
-        own = "UPDATE worker SET seen_at = clock_timestamp() WHERE id = $1 AND ended_at IS NULL RETURNING true"
-        if not await self._ask(own, self.number):
+    async def beat(self, trouble: str | None = None) -> None:
+        own = (
+            "UPDATE worker SET seen_at = clock_timestamp(), trouble = $2"
+            " WHERE id = $1 AND ended_at IS NULL RETURNING true"
+        )
+        if not await self._ask(own, self.number, trouble):
             self._driver.terminate()
             raise StoreBusy(f"worker {self.number} was declared dead: it begins anew")
         silent = await self._ask(

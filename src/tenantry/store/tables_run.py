@@ -17,6 +17,7 @@ worker = Table(
     Column("version", Text, nullable=False),
     Column("started_at", Instant, nullable=False),
     Column("seen_at", Instant, nullable=False),
+    Column("trouble", Text),  # which of its loops have been failing for a while, and why
     Column("ended_at", Instant),  # it stopped, or its death was noticed
 )
 
