@@ -167,8 +167,8 @@ def test_daily_quota() -> None:
 @pytest.mark.parametrize(
     ("more", "code"),
     [
-        ({"Content": {"Template": {"TemplateName": "t"}}}, "UnsupportedOperation"),
-        ({"EndpointId": None, "ListManagementOptions": {"ContactListName": "l"}}, "UnsupportedOperation"),
+        ({"Content": {"Template": {"TemplateName": "t"}}}, "NotFoundException"),
+        ({"ListManagementOptions": {"ContactListName": "l"}}, "NotFoundException"),
         ({"Content": {}}, "BadRequestException"),
         ({"Content": {"Simple": {"Subject": {"Data": "s"}, "Body": {}}}}, "BadRequestException"),
         ({"Destination": {}}, "BadRequestException"),
@@ -180,5 +180,5 @@ def test_daily_quota() -> None:
     ],
 )
 def test_what_cannot_be_sent_is_refused(ses: World, more: dict[str, object], code: str) -> None:
-    """Templates and lists are refused loudly; missing or broken parts are the caller's fault."""
+    """Templates and lists that there are not are named; missing or broken parts are the caller's fault."""
     assert refused(ses, **more)[0] == code

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -23,6 +23,18 @@ class World:
     local: Local
     ses: Any
     sqs: Any
+    _more: list[Any] = field(default_factory=list)
+
+    def client(self, service: str, *, key_id: str = "AKIDEXAMPLE", region: str = "us-east-1") -> Any:
+        """Return one more client: of another service, account (a key of twelve digits names it) or Region."""
+        made = _client(self.local, service, key_id, region)
+        self._more.append(made)
+        return made
+
+    def close(self) -> None:
+        """Close every client."""
+        for each in (self.ses, self.sqs, *self._more):
+            each.close()
 
     def arn(self, kind: str, name: str) -> str:
         """Return the ARN of a resource."""
@@ -91,12 +103,14 @@ class World:
 def world(**options: Any) -> Iterator[World]:
     """Run a local SES without limits, changed by options."""
     with Local(Options(**{**FREE, **options})) as local:
-        keys = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "secret"}
-        config = Config(retries={"total_max_attempts": 1})
-        place = {"endpoint_url": local.url, "region_name": "us-east-1", "config": config}
-        clients = [boto3.client(name, **place, **keys) for name in ("sesv2", "sqs")]
+        made = World(local, *(_client(local, name, "AKIDEXAMPLE", "us-east-1") for name in ("sesv2", "sqs")))
         try:
-            yield World(local, *clients)
+            yield made
         finally:
-            for client in clients:
-                client.close()
+            made.close()
+
+
+def _client(local: Local, service: str, key_id: str, region: str) -> Any:
+    keys = {"aws_access_key_id": key_id, "aws_secret_access_key": "secret"}
+    config = Config(retries={"total_max_attempts": 1})
+    return boto3.client(service, endpoint_url=local.url, region_name=region, config=config, **keys)

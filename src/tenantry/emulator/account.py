@@ -18,11 +18,7 @@ from tenantry.emulator.neighbours.queue import Queue
 from tenantry.emulator.neighbours.services import Asked, Neighbours
 from tenantry.emulator.operations.endpoints import EndpointOperations
 from tenantry.emulator.operations.jobs import JobOperations
-from tenantry.emulator.operations.suppression import SuppressionOperations
-from tenantry.emulator.operations.templates import TemplateOperations
-from tenantry.emulator.operations.verification import VerificationOperations
 from tenantry.emulator.operations_account import AccountOperations
-from tenantry.emulator.operations_identities import IdentityOperations
 from tenantry.emulator.operations_policies import PolicyOperations
 from tenantry.emulator.operations_pools import PoolOperations
 from tenantry.emulator.operations_reputation import ReputationOperations
@@ -30,6 +26,7 @@ from tenantry.emulator.operations_sending import SendingOperations
 from tenantry.emulator.operations_sets import ConfigurationSetOperations
 from tenantry.emulator.operations_tenants import TenantOperations
 from tenantry.emulator.options import Options
+from tenantry.emulator.state import State
 from tenantry.wire.aws import Service, WireError, encode_error
 
 if TYPE_CHECKING:
@@ -53,15 +50,11 @@ class Request:
 class Account(
     TenantOperations,
     ConfigurationSetOperations,
-    IdentityOperations,
     PolicyOperations,
     PoolOperations,
     ReputationOperations,
     AccountOperations,
-    TemplateOperations,
-    VerificationOperations,
     EndpointOperations,
-    SuppressionOperations,
     JobOperations,
     SendingOperations,
 ):
@@ -69,12 +62,18 @@ class Account(
 
     def __init__(self, options: Options, now: float, accounts: "Accounts | None" = None) -> None:
         self.neighbours = Neighbours(options, Random(options.seed), now, accounts)
+        self._accounts = accounts
         super().__init__(
             options,
             self.neighbours,
-            lambda region: accounts.find(options.account_id, region) if accounts else None,
+            self._elsewhere,
         )
         self._operations: dict[str, Operation | None] = {}
+
+    def _elsewhere(self, account_id: str, region: str) -> State | None:
+        if (account_id, region) == (self.options.account_id, self.options.region):
+            return self
+        return self._accounts.find(account_id, region) if self._accounts else None
 
     def does(self, operation: str) -> bool:
         """Is this operation one that the local SES answers?"""
@@ -142,6 +141,6 @@ def _detail(params: dict[str, Any], result: Result) -> dict[str, Any]:
     return {
         "configuration_set": params.get("ConfigurationSetName"),
         "tenant": params.get("TenantName"),
-        "tags": {tag["Name"]: tag["Value"] for tag in params.get("EmailTags", ())},
-        "message_id": result["MessageId"] if result else None,
+        "tags": {tag["Name"]: tag["Value"] for tag in params.get("EmailTags", params.get("DefaultEmailTags", ()))},
+        "message_id": result.get("MessageId") if result else None,
     }

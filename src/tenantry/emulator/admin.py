@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from tenantry.emulator.accounts import Accounts
 from tenantry.emulator.clock import MovableClock
+from tenantry.emulator.doors import Doors
 from tenantry.emulator.errors import SesError
 from tenantry.emulator.ledger import CallRecord, MessageRecord
 from tenantry.emulator.mail import bare
@@ -47,6 +48,7 @@ class Admin:
                 Route("/_local/identities/{name}", self.identity, methods=["POST"]),
                 Route("/_local/account", self.account, methods=["GET", "POST"]),
                 Route("/_local/options", self.options, methods=["GET", "POST"]),
+                *Doors(self._account, self._clock, self._on_moved).routes(),
                 *Orders(self._accounts, self._clock, self._on_moved).routes(),
                 *Mailbox(self._account, self._clock).routes(),
                 Route("/", front),

@@ -30,6 +30,22 @@ _BOUNCES = {
         "Amazon SES has suppressed sending to this address because it has a recent history of bouncing"
         " as an invalid address.",
     ),
+    ("OnAccountSuppressionList", True): (
+        "5.1.1",
+        "Amazon SES did not send the message to this address because it is on the suppression list for your account.",
+    ),
+    ("OnTenantSuppressionList", True): (
+        "5.1.1",
+        "Amazon SES did not send the message to this address because it is on the suppression list of the tenant.",
+    ),
+    ("EmailValidationSuppressed", True): (
+        "5.1.1",
+        "Amazon SES did not send the message to this address because its validation found it likely to be invalid.",
+    ),
+    ("UnsubscribedRecipient", True): (
+        "5.7.1",
+        "Amazon SES did not send the message to this address because the contact has unsubscribed.",
+    ),
     ("General", False): ("4.4.7", "smtp; 450 4.4.7 Message expired"),
 }
 
@@ -194,6 +210,27 @@ def delay_event(sent: Sent, recipients: Sequence[str], at: float) -> str:
         ],
     }
     return f'{{"eventType": "DeliveryDelay", "mail": {sent.plain_mail_object()}, "deliveryDelay": {_text(detail)}}}'
+
+
+def failure_event(sent: Sent, template: str, reason: str) -> str:
+    """Return the event of a message whose template could not be rendered."""
+    detail = {"errorMessage": reason, "templateName": template}
+    return f'{{"eventType": "Rendering Failure", "mail": {sent.plain_mail_object()}, "failure": {_text(detail)}}}'
+
+
+def subscription_event(
+    sent: Sent, contact_list: str, preferences: tuple[Mapping[str, Any], Mapping[str, Any]], at: float
+) -> str:
+    """Return the event of a contact who chose anew by a message's link; `preferences` are the old and the new."""
+    old, new = preferences
+    detail = {
+        "contactList": contact_list,
+        "timestamp": stamp(at),
+        "source": "UnsubscribeHeader",
+        "newTopicPreferences": new,
+        "oldTopicPreferences": old,
+    }
+    return f'{{"eventType": "Subscription", "mail": {sent.mail_object()}, "subscription": {_text(detail)}}}'
 
 
 def notice(message: str, topic_arn: str, message_id: str, at: float, subject: str | None = SUBJECT) -> str:

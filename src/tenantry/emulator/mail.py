@@ -11,7 +11,7 @@ from email.policy import compat32
 from email.utils import getaddresses
 from typing import Any
 
-from tenantry.emulator.errors import bad_request, unsupported
+from tenantry.emulator.errors import bad_request
 
 VIRUS_MARKS = (b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE", b"WDVPIVAlQEFQWzRcUFpYNTQoUF4pN0NDKTd9JEVJQ0FS")
 HEADERS_MAX_BYTES = 10_240
@@ -55,8 +55,6 @@ def read_mail(params: Mapping[str, Any]) -> Mail:
     """Read the content and destination of a SendEmail call, or raise SES's error for what it cannot read."""
     content = params["Content"]
     given = [name for name in ("Simple", "Raw", "Template") if name in content]
-    if given == ["Template"]:
-        raise unsupported("templates in SendEmail; send Simple or Raw content")
     if len(given) != 1:
         raise bad_request("Exactly one of Simple, Raw and Template content must be given.")
     destination = params.get("Destination", {})

@@ -93,7 +93,7 @@ class DkimOperations(State):
         """Return the attributes of a replica (Deterministic Easy DKIM): the tokens of its parent in another Region."""
         region = origin.removeprefix("AWS_SES_").lower().replace("_", "-")
         made: dict[str, Any] = {"SigningEnabled": True, "Tokens": [], "SigningAttributesOrigin": origin}
-        parent_state = self.in_region(region)
+        parent_state = self.elsewhere(self.options.account_id, region)
         parent = parent_state.identities.get(name) if parent_state else None
         if region == self.options.region:
             made["Error"] = "REPLICATION_PRIMARY_INVALID_REGION"

@@ -1,230 +1,173 @@
-"""Owns SendEmail: SES's checks in SES's order, and the events that follow from the recipients' fates.
+"""Owns SendEmail, SendBulkEmail and SendCustomVerificationEmail: from a call to messages that are checked and delivered.
 
-Leaves the shapes of events to `emulator.events` and reading of content to `emulator.mail`.
+Leaves SES's checks to `operations.gate`, templates to `operations.templates`, recipients' fates to `operations.delivery`.
 """
 
+import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 from tenantry.emulator.calls import Call, Params, Result
-from tenantry.emulator.errors import SesError, bad_request, not_found, unsupported
-from tenantry.emulator.events import (
-    Sent,
-    bounce_event,
-    complaint_event,
-    delay_event,
-    delivery_event,
-    reject_event,
-    send_event,
-)
-from tenantry.emulator.ledger import EventRecord, MessageRecord
-from tenantry.emulator.mail import Mail, bare, read_mail
-from tenantry.emulator.recipients import Fate, is_simulated
-from tenantry.emulator.records import ConfigurationSet, Identity, Tenant
-from tenantry.emulator.state import State
+from tenantry.emulator.coverage import partly
+from tenantry.emulator.errors import SesError, bad_request, not_found
+from tenantry.emulator.handlebars import RenderingError
+from tenantry.emulator.mail import Mail, read_mail
+from tenantry.emulator.operations.delivery import DeliveryOperations, Posting
+from tenantry.emulator.operations.gate import GateOperations
+from tenantry.emulator.operations.subscription import PLACEHOLDER, SubscriptionOperations, with_link
+from tenantry.emulator.operations.templates import TemplateOperations, checked_parts, read_data, render
+from tenantry.emulator.operations.verification import VerificationOperations
+from tenantry.emulator.operations_identities import IdentityOperations
+from tenantry.emulator.records import Template
 
-RECIPIENTS_MAX = 50
+BULK_MAX = 50
 _TAG_NAME = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _TAG_VALUE = re.compile(r"[A-Za-z0-9_.@-]{1,256}")
-_REFUSED_PARAMS = ("EndpointId", "ListManagementOptions", "FromEmailAddressIdentityArn")
+_NOT_RENDERED = {"Subject": {"Data": ""}, "Body": {"Text": {"Data": ""}}}
+# How SendBulkEmail tells per entry what SendEmail would answer as an error.
+_BULK_STATUSES = {
+    "MessageRejected": "MESSAGE_REJECTED",
+    "AccountSuspendedException": "ACCOUNT_SUSPENDED",
+    "TooManyRequestsException": "ACCOUNT_THROTTLED",
+    "ThrottlingException": "ACCOUNT_DAILY_QUOTA_EXCEEDED",
+    "BadRequestException": "INVALID_PARAMETER",
+}
 
 
-@dataclass(slots=True)
-class _Sender:
-    """Who sends: the names that the call gives and what they stand for."""
-
-    identity: Identity | None
-    identity_arn: str
-    set_name: str | None
-    found_set: ConfigurationSet | None
-    tenant: Tenant | None
-
-
-class SendingOperations(State):
+class SendingOperations(
+    GateOperations,
+    DeliveryOperations,
+    TemplateOperations,
+    SubscriptionOperations,
+    VerificationOperations,
+    IdentityOperations,
+):
     """Send mail, or refuse it as SES does."""
 
+    @partly("EndpointId sends in the Region that was called; ConfigurationOverrides are taken and change nothing")
     def send_email(self, params: Params, call: Call) -> Result:
-        for name in _REFUSED_PARAMS:
-            if name in params:
-                raise unsupported(f"{name} in SendEmail")
+        if template := params["Content"].get("Template"):
+            return {"MessageId": self._send_template(params, template, call)}
         mail = read_mail(params)
-        tags = _tags(params, mail)
-        sender = self._sender(params, mail)
-        self._check_tenant(sender)
-        self._check_set_and_account(sender)
-        self._check_verified(sender, mail, call)
-        self._check_quota(mail, call)
-        sent = self._sent(sender, mail, tags, call)
-        fates = [(each, self.recipients.fate(each, self.random)) for each in mail.recipients]
-        record = MessageRecord(
-            message_id=sent.message_id,
-            at=call.now,
-            source=mail.source,
-            to=mail.to,
-            cc=mail.cc,
-            bcc=mail.bcc,
-            subject=mail.subject,
-            configuration_set=sender.set_name,
-            tenant=sent.tenant,
-            tags=tags,
-            outcomes=[(each, "rejected" if mail.has_virus else fate.kind) for each, fate in fates],
-        )
-        self.ledger.add_message(record, params["Content"])
-        self._tell_events(sent, fates, call.now)
+        tags = message_tags(params.get("EmailTags", ()), mail)
+        sender = self.sender_of(params, mail)
+        self.check(sender, mail, call)
+        content, management = params["Content"], None
+        if "ListManagementOptions" in params and (management := self.management_of(params, mail, call)):
+            mail, content = self.managed(mail, management), with_link(content, management.url)
+        self.take_quota(mail, call)
+        posting = Posting(sender, mail, tags, content, management=management)
+        sent = self.deliver(posting, call)
+        if management:
+            self.remember_link(management, sent)
         return {"MessageId": sent.message_id}
 
-    def _sender(self, params: Params, mail: Mail) -> _Sender:
-        tenant_name = params.get("TenantName") or mail.wishes.get("x-ses-tenant")
-        tenant = self.tenants.get(tenant_name) if tenant_name else None
-        if tenant_name and tenant is None:
-            raise not_found(f"Tenant <{tenant_name}> does not exist.")
-        author = mail.author.lower()
-        identity = self._covering(author)
-        arn = identity.arn if identity else self.options.arn("identity", author)
-        set_name = params.get("ConfigurationSetName") or mail.wishes.get("x-ses-configuration-set")
-        if not set_name and identity:
-            set_name = identity.configuration_set
-        return _Sender(identity, arn, set_name, self.sets.get(set_name) if set_name else None, tenant)
+    @partly("EndpointId sends in the Region that was called; ConfigurationOverrides are taken and change nothing")
+    def send_bulk_email(self, params: Params, call: Call) -> Result:
+        entries, template = params["BulkEmailEntries"], params["DefaultContent"].get("Template")
+        if template is None:
+            raise bad_request("DefaultContent must have a Template.")
+        if not 1 <= len(entries) <= BULK_MAX:
+            raise bad_request(f"A call has 1 to {BULK_MAX} entries.")
+        return {"BulkEmailEntryResults": [self._bulk_entry(params, template, entry, call) for entry in entries]}
 
-    def _covering(self, address: str) -> Identity | None:
-        """Return the most specific identity that covers an address, a verified one first."""
-        if found := self.identities.get(address):
-            return found if found.status == "SUCCESS" else self._covering_domain(address, found)
-        return self._covering_domain(address, None)
-
-    def _covering_domain(self, address: str, fallback: Identity | None) -> Identity | None:
-        domain = address.rpartition("@")[2]
-        while domain:
-            if found := self.identities.get(domain):
-                if found.status == "SUCCESS" or found.verify_at is not None:
-                    return found
-                fallback = fallback or found
-            domain = domain.partition(".")[2]
-        return fallback
-
-    def _check_tenant(self, sender: _Sender) -> None:
-        tenant = sender.tenant
-        if tenant is None:
-            return
-        if not sender.set_name:
-            raise bad_request("A send for a tenant needs a configuration set that is associated with it.")
-        wanted = (sender.identity_arn, self.options.arn("configuration-set", sender.set_name))
-        if missing := [arn for arn in wanted if arn not in tenant.resources]:
-            raise SesError("AccessDeniedException", f"Tenant not associated with resources [{', '.join(missing)}]", 403)
-        if self.entities[tenant.arn].aggregate == "DISABLED":
-            raise SesError("MessageRejected", f"Sending disabled for {tenant.arn}")
-
-    def _check_set_and_account(self, sender: _Sender) -> None:
-        if sender.set_name:
-            if sender.found_set is None:
-                raise not_found(f"Configuration set <{sender.set_name}> does not exist.")
-            if not sender.found_set.sending_enabled:
-                raise SesError(
-                    "SendingPausedException", f"Sending is paused for configuration set <{sender.set_name}>."
-                )
-        if self.enforcement == "SHUTDOWN":
-            raise SesError("AccountSuspendedException", "Sending is permanently restricted for this account.")
-        if not self.sending_enabled:
-            raise SesError("SendingPausedException", "Sending is paused for this account.")
-
-    def _check_verified(self, sender: _Sender, mail: Mail, call: Call) -> None:
-        failed = []
-        if sender.identity is None or sender.identity.status_at(call.now) != "SUCCESS":
-            failed.append(mail.author)
-        if self.options.sandbox:
-            failed += [each for each in mail.recipients if not is_simulated(each) and not self._is_verified(each, call)]
-        if failed:
-            names = ", ".join(dict.fromkeys(failed))
-            where = f"in region {self.options.region.upper()}"
-            sentence = f"Email address is not verified. The following identities failed the check {where}: {names}"
-            raise SesError("MessageRejected", sentence)
-
-    def _is_verified(self, address: str, call: Call) -> bool:
-        found = self._covering(bare(address).lower())
-        return found is not None and found.status_at(call.now) == "SUCCESS"
-
-    def _check_quota(self, mail: Mail, call: Call) -> None:
-        number = len(mail.recipients)
-        if number > RECIPIENTS_MAX:
-            raise bad_request(f"Recipient count exceeds {RECIPIENTS_MAX}.")
-        counted = sum(not is_simulated(each) for each in mail.recipients)
-        most = self.options.max_24_hour_send
-        if most is not None and counted and self.day.total(call.now) + counted > most:
-            raise SesError("ThrottlingException", "Daily message quota exceeded.")
-        if not self.send_rate.take(number, call.now):
-            raise SesError("TooManyRequestsException", "Maximum sending rate exceeded.", 429)
-        if counted:
-            self.day.add(counted, call.now)
-
-    def _sent(self, sender: _Sender, mail: Mail, tags: Mapping[str, str], call: Call) -> Sent:
-        auto = {
-            "ses:operation": "SendEmail",
-            "ses:source-ip": call.source_ip,
-            "ses:from-domain": mail.author.rpartition("@")[2],
-            "ses:caller-identity": call.key_id,
+    @partly("the recipient becomes an identity that waits; a person or the admin API verifies it, no link does")
+    def send_custom_verification_email(self, params: Params, call: Call) -> Result:
+        address, template = params["EmailAddress"], self.verification_template(params["TemplateName"])
+        body = {"Html": {"Data": template.parts["TemplateContent"]}}
+        content = {"Simple": {"Subject": {"Data": template.parts["TemplateSubject"]}, "Body": body}}
+        asked = {
+            **params,
+            "FromEmailAddress": template.parts["FromEmailAddress"],
+            "Destination": {"ToAddresses": [address]},
+            "Content": content,
         }
-        if sender.set_name:
-            auto["ses:configuration-set"] = sender.set_name
-        return Sent(
-            message_id=self.new_message_id(call.now),
-            sent_at=call.now,
-            mail=mail,
-            identity_arn=sender.identity_arn,
-            account_id=self.options.account_id,
-            configuration_set=sender.set_name,
-            tenant=sender.tenant.name if sender.tenant else None,
-            tags=tags,
-            auto_tags=auto,
-            outgoing_ip=self._outgoing_ip(sender.found_set),
-        )
+        mail = read_mail(asked)
+        if address.lower() not in self.identities:
+            self.create_email_identity({"EmailIdentity": address}, call)
+            self.set_verification(address, "PENDING")
+        sender = self.sender_of(asked, mail)
+        self._check_author(asked, mail, call)
+        self.take_quota(mail, call)
+        sent = self.deliver(Posting(sender, mail, {}, content, "SendCustomVerificationEmail"), call)
+        return {"MessageId": sent.message_id}
 
-    def _outgoing_ip(self, found: ConfigurationSet | None) -> str:
-        name = found.options.get("DeliveryOptions", {}).get("SendingPoolName") if found else None
-        pool = self.pools.get(name) if name else None
-        return self.random.choice(pool.ips) if pool and pool.ips else "192.0.2.1"
+    def _check_author(self, asked: Params, mail: Mail, call: Call) -> None:
+        """Check as for any mail, but for the recipient: verifying it is what this mail is for."""
+        simulated = {**asked, "Destination": {"ToAddresses": ["success@simulator.amazonses.com"]}}
+        self.check(self.sender_of(asked, mail), read_mail(simulated), call)
 
-    def _tell_events(self, sent: Sent, fates: list[tuple[str, Fate]], now: float) -> None:
-        self._happen(sent, now, now, "SEND", partial(send_event, sent))
-        if sent.mail.has_virus:
-            self._happen(sent, now, now, "REJECT", partial(reject_event, sent))
-            return
-        groups: dict[Fate, list[str]] = {}
-        for address, fate in fates:
-            groups.setdefault(fate, []).append(bare(address))
-        for fate, addresses in groups.items():
-            self._tell_fate(sent, fate, addresses, now)
+    def _send_template(self, params: Params, given: Mapping[str, Any], call: Call) -> str:
+        if set(params["Content"]) != {"Template"}:
+            raise bad_request("Exactly one of Simple, Raw and Template content must be given.")
+        template, parts = self._template_of(given)
+        data = read_data(given.get("TemplateData", ""))
+        shown, failure = _NOT_RENDERED, ""
+        try:
+            url = {"amazonSESUnsubscribeUrl": PLACEHOLDER} if "ListManagementOptions" in params else {}
+            shown = _simple(render(parts, {**url, **data}), given)
+        except RenderingError as error:
+            failure = str(error)
+        content: dict[str, Any] = {"Simple": shown}
+        mail = read_mail({**params, "Content": content})
+        sender = self.sender_of(params, mail, template)
+        self.check(sender, mail, call)
+        management = self.management_of(params, mail, call)
+        if management:
+            mail, content = self.managed(mail, management), with_link(content, management.url)
+        self.take_quota(mail, call)
+        tags = message_tags(params.get("EmailTags", ()), mail)
+        operation = "SendBulkEmail" if params.get("IsBulk") else "SendEmail"
+        posting = Posting(sender, mail, tags, content, operation, management)
+        if failure:
+            return self.fail(posting, template.name if template else "inline template", failure, call).message_id
+        sent = self.deliver(posting, call)
+        if management:
+            self.remember_link(management, sent)
+        return sent.message_id
 
-    def _tell_fate(self, sent: Sent, fate: Fate, addresses: list[str], now: float) -> None:
-        at = now + fate.delay_seconds
-        if fate.is_deferred:
-            self._happen(sent, now, at, "DELIVERY_DELAY", partial(delay_event, sent, addresses, at))
-            at += fate.delay_seconds
-        if fate.kind == "bounced":
-            render = partial(bounce_event, sent, addresses, fate, at, self.new_message_id(at))
-            self._happen(sent, now, at, "BOUNCE", render)
-            return
-        self._happen(sent, now, at, "DELIVERY", partial(delivery_event, sent, addresses, at))
-        if fate.kind == "complained":
-            at += fate.delay_seconds
-            render = partial(complaint_event, sent, addresses, at, self.new_message_id(at))
-            self._happen(sent, now, at, "COMPLAINT", render)
-
-    def _happen(self, sent: Sent, now: float, at: float, kind: str, render: Callable[[], str]) -> None:
-        name = sent.configuration_set or ""
-        event = EventRecord(at, kind, render, sent)
-        self.ledger.add_event(sent.message_id, event)
-        if at <= now:
-            self.publish(name, event)
+    def _template_of(self, given: Mapping[str, Any]) -> tuple[Template | None, dict[str, str]]:
+        """Return the template that a call names, and its parts; an inline one is none of the account's."""
+        named = [name for name in ("TemplateName", "TemplateArn", "TemplateContent") if name in given]
+        if len(named) != 1:
+            raise bad_request("Give exactly one of TemplateName, TemplateArn and TemplateContent.")
+        if named == ["TemplateContent"]:
+            return None, checked_parts(given["TemplateContent"])
+        if named == ["TemplateName"]:
+            found = self.template(given["TemplateName"])
         else:
-            self.schedule(name, event)
+            found = self.template(given["TemplateArn"].rpartition("template/")[2])
+            if found.arn != given["TemplateArn"]:
+                raise not_found(f"Template <{given['TemplateArn'][:256]}> does not exist.")
+        return found, found.content
+
+    def _bulk_entry(
+        self, params: Params, template: Mapping[str, Any], entry: Mapping[str, Any], call: Call
+    ) -> dict[str, Any]:
+        replaced = entry.get("ReplacementEmailContent", {}).get("ReplacementTemplate", {})
+        headers = {header["Name"]: header for header in template.get("Headers", ())}
+        headers |= {header["Name"]: header for header in entry.get("ReplacementHeaders", ())}
+        try:
+            data = {
+                **read_data(template.get("TemplateData", "")),
+                **read_data(replaced.get("ReplacementTemplateData", "")),
+            }
+            tags = {tag["Name"]: tag for tag in params.get("DefaultEmailTags", ())}
+            tags |= {tag["Name"]: tag for tag in entry.get("ReplacementTags", ())}
+            own = {**template, "Headers": [*headers.values()], "TemplateData": json.dumps(data)}
+            one = {**params, "Destination": entry["Destination"], "Content": {"Template": own}, "IsBulk": True}
+            one["EmailTags"] = [*tags.values()]
+            return {"Status": "SUCCESS", "MessageId": self._send_template(one, own, call)}
+        except SesError as error:
+            if error.code == "AccessDeniedException" or (params.get("TenantName") and "enant" in error.message):
+                raise  # what is wrong with the tenant is wrong with the whole call: entries have no status for it
+            return {"Status": _status_of(error), "Error": error.message}
 
 
-def _tags(params: Params, mail: Mail) -> dict[str, str]:
-    """Return the message's tags: the API's, else those of the X-SES-MESSAGE-TAGS header."""
-    given: list[tuple[str, Any]] = [(tag["Name"], tag["Value"]) for tag in params.get("EmailTags", ())]
+def message_tags(rows: Any, mail: Mail) -> dict[str, str]:
+    """Return the message's tags: the API's, else those of the X-SES-MESSAGE-TAGS header; raise SES's error for odd ones."""
+    given: list[tuple[str, Any]] = [(tag["Name"], tag["Value"]) for tag in rows]
     if not given and (wish := mail.wishes.get("x-ses-message-tags")):
         given = [(name.strip(), value.strip()) for name, _, value in (each.partition("=") for each in wish.split(","))]
     for name, value in given:
@@ -235,3 +178,17 @@ def _tags(params: Params, mail: Mail) -> dict[str, str]:
                 f"Invalid tag value <{value}>: only alphanumeric ASCII characters, '_',  '-' , '.', '@' are allowed."
             )
     return dict(given)
+
+
+def _simple(parts: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+    body = {name: {"Data": parts[name]} for name in ("Text", "Html") if parts.get(name)}
+    made: dict[str, Any] = {"Subject": {"Data": parts["Subject"]}, "Body": body or {"Text": {"Data": ""}}}
+    return made | {name: given[name] for name in ("Headers", "Attachments") if name in given}
+
+
+def _status_of(error: SesError) -> str:
+    if error.code == "NotFoundException":
+        return "TEMPLATE_NOT_FOUND" if error.message.startswith("Template") else "CONFIGURATION_SET_NOT_FOUND"
+    if error.code == "SendingPausedException":
+        return "CONFIGURATION_SET_SENDING_PAUSED" if "configuration set" in error.message else "ACCOUNT_SENDING_PAUSED"
+    return _BULK_STATUSES.get(error.code, "FAILED")

@@ -214,7 +214,7 @@ class Profile:
     """What the account as a whole is set to, besides whether it may send."""
 
     details: dict[str, Any] | None = None
-    suppressed_reasons: list[str] = field(default_factory=list)
+    suppressed_reasons: list[str] = field(default_factory=lambda: ["BOUNCE", "COMPLAINT"])
     validation: dict[str, Any] | None = None
     vdm: dict[str, Any] = field(default_factory=lambda: {"VdmEnabled": "DISABLED"})
     plan: str = "NONE"

@@ -4,6 +4,7 @@ Leaves every operation to the `operations_*` families, which inherit from it; no
 """
 
 import heapq
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from itertools import count, islice
 from random import Random
@@ -64,8 +65,8 @@ class Bearer(Protocol):
 class State:
     """Everything an account remembers."""
 
-    def __init__(self, options: Options, bearer: Bearer, in_region: "Callable[[str], State | None]") -> None:
-        self.in_region = in_region  # the same account elsewhere, if it was ever called there
+    def __init__(self, options: Options, bearer: Bearer, elsewhere: "Callable[[str, str], State | None]") -> None:
+        self.elsewhere = elsewhere  # (account id, Region) -> what was ever called there, this place included
         self.random = Random(options.seed)
         self.faults = Faults(Random(f"faults of {options.seed}"))
         self.bearer = bearer
@@ -87,6 +88,7 @@ class State:
         self.recommendations: Registry[Recommendation] = Registry()
         self.profile = Profile()
         self.vdm = Vdm()
+        self.links: OrderedDict[str, Any] = OrderedDict()  # how recipients leave a list, by token
         self.files = Files(options.files)
         self.ip_numbers = count(1)
         self.sending_enabled = True

@@ -31,6 +31,7 @@ _WHO = {"bounce": "bouncedRecipients", "complaint": "complainedRecipients", "del
 class InsightOperations(State):
     """Answer questions about what was sent."""
 
+    @partly("an event counts from the moment its message is accepted, for the day on which it falls due")
     def batch_get_metric_data(self, params: Params, call: Call) -> Result:
         queries = params["Queries"]
         if not 1 <= len(queries) <= QUERIES_MAX:

@@ -1,0 +1,78 @@
+"""Owns the pages of what others than the sender do: recipients who leave a list, and Amazon's people who decide.
+
+Leaves the rest of the admin API to `emulator.admin` and `emulator.orders`.
+"""
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from tenantry.emulator.account import Account
+from tenantry.emulator.errors import SesError
+from tenantry.emulator.orders import read_json, refused
+
+LEASED_MAX = 100
+_ASK = """<!doctype html><html lang="en"><title>Unsubscribe</title><body><p>Do you want no more of these messages?</p>
+<form method="post"><button>Unsubscribe</button></form></body></html>"""
+_DONE = '<!doctype html><html lang="en"><title>Unsubscribed</title><body><p>You are unsubscribed.</p></body></html>'
+_HEADERS = {"content-security-policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'"}
+
+
+class Doors:
+    """The pages of one account; `on_moved` is told when events may have been published."""
+
+    def __init__(self, account: Account, clock: Callable[[], float], on_moved: Callable[[], None]) -> None:
+        self._account = account
+        self._clock = clock
+        self._on_moved = on_moved
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/_local/unsubscribe/{token}", self.unsubscribe, methods=["GET", "POST"]),
+            Route("/_local/exports/{job}", self.export),
+            Route("/_local/dedicated-ips", self.lease, methods=["POST"]),
+            Route("/_local/account/review", self.review, methods=["POST"]),
+        ]
+
+    async def unsubscribe(self, request: Request) -> Response:
+        """Ask the recipient of a message, or take the answer (RFC 8058: a mailbox provider posts it by itself)."""
+        if request.method == "GET":
+            return HTMLResponse(_ASK, headers=_HEADERS)
+        address = self._account.unsubscribe(request.path_params["token"], self._clock())
+        if address is None:
+            return refused("There is no such link, or it is too old.", 404)
+        self._on_moved()
+        return HTMLResponse(_DONE, headers=_HEADERS)
+
+    async def export(self, request: Request) -> Response:
+        """Give what an export job has written."""
+        body = self._account.export_body(request.path_params["job"])
+        if body is None:
+            return refused("There is no such export.", 404)
+        return Response(body, media_type="application/octet-stream", headers={"x-content-type-options": "nosniff"})
+
+    async def lease(self, request: Request) -> Response:
+        """Lease dedicated addresses, as a support case does: `{"count": 2, "pool": "gold"}`; they come cold."""
+        given = await read_json(request)
+        count, pool = given.get("count", 1), given.get("pool")
+        if type(count) is not int or not 1 <= count <= LEASED_MAX or not isinstance(pool, str | None):
+            return refused(f"Give count (1 to {LEASED_MAX}) and, if wanted, pool.")
+        try:
+            if pool is not None:
+                self._account.pool(pool)
+            ips = self._account.lease_ips(count, pool, cold_at=self._clock())
+        except SesError as error:
+            return refused(error.message, error.status)
+        return JSONResponse({"ips": ips})
+
+    async def review(self, request: Request) -> Response:
+        """Decide a request for production access: `{"status": "GRANTED"}` or DENIED."""
+        given = await read_json(request)
+        try:
+            self._account.decide_review(str(given.get("status")))
+        except SesError as error:
+            return refused(error.message, error.status)
+        return JSONResponse({"status": given["status"], "sandbox": self._account.is_sandbox})
