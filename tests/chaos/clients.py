@@ -257,7 +257,11 @@ class SdkClients:
         except (BotoCoreError, ClientError) as error:
             self._notes.write(mail, "error", why=f"{type(error).__name__}: {error}")
         else:
-            self._notes.write(mail, "ack", id=answer["MessageId"], in_all=monotonic() - began)
+            given = answer.get("MessageId")  # boto3 takes a 200 whose body was cut off for an empty yes
+            if given is None:
+                self._notes.write(mail, "error", why="200 without a MessageId")
+            else:
+                self._notes.write(mail, "ack", id=given, in_all=monotonic() - began)
 
 
 def run(lines: TextIO, out: TextIO) -> None:

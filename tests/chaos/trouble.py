@@ -12,6 +12,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import cycle
 from math import inf
 from random import Random
 from time import monotonic, time
@@ -24,7 +25,7 @@ from tests.chaos.books import Ledger, rows, said
 from tests.chaos.ground import Fleet, Process
 from tests.chaos.judge import Delivery
 
-KILLS = ("kill", "kill", "kill", "kill", "kill while no event comes", "kill while starting")
+KILLS = ("kill", "kill while no event comes", "kill while starting", "kill", "kill", "kill")
 JITTER_SECONDS = 0.3
 STARTING_SECONDS = 1.5
 AHEAD_SECONDS = 0.5  # a call takes less, so that no event of what the kill cuts off is out already
@@ -51,15 +52,12 @@ class Fault:
 def plan(seed: int, wanted: dict[str, int], until: float = 0.8) -> list[Fault]:
     """Draw faults of these kinds and numbers, over the first part of the work.
 
-    Some kills come in the start, or while the feed is silent.
+    Of six kills one comes in the start, and one while the feed is silent.
     """
-    random = Random(f"faults {seed}")
-    kinds = [kind for kind, count in wanted.items() for _ in range(count)]
-    return sorted(
-        (Fault(random.uniform(0.02, until), random.choice(KILLS) if kind == "kill" else kind, random.getrandbits(32))
-         for kind in kinds),
-        key=lambda fault: fault.at,
-    )  # fmt: skip
+    random, kills = Random(f"faults {seed}"), cycle(KILLS)
+    kinds = [next(kills) if kind == "kill" else kind for kind, count in wanted.items() for _ in range(count)]
+    made = [Fault(random.uniform(0.02, until), kind, random.getrandbits(32)) for kind in kinds]
+    return sorted(made, key=lambda fault: fault.at)
 
 
 @dataclass(slots=True)
