@@ -24,7 +24,7 @@ from tenantry.wire.sigv4 import Signer
 CONNECTIONS = 64
 SIZES = {True: (3, 2_000), False: (5, 6_000)}  # rounds, and calls a round; by whether it is to be quick
 PATH = "/v2/email/outbound-emails"
-OF_BARE = 0.4  # ADR 0017
+OF_BARE = 0.4  # ADR 0020
 
 
 @dataclass
