@@ -13,7 +13,7 @@ from tests.faults.trace import Sync
 from tests.faults.watching import LogTail, doctor, page
 
 MESSAGES = 300
-STATES = 40
+STATES = 24
 FAILS = "inject=fsync,fdatasync:error=EIO:when=30..54"  # counted in each thread: one of them writes
 
 

@@ -29,7 +29,7 @@ class Full(Trouble):
 
     def do(self, fault: Fault) -> None:
         """Fill; look; make room, perhaps after a kill and a start without room."""
-        tail, caller = LogTail(self.log), Caller(self.fleet, PARTS[0])
+        tail, caller = LogTail(self.log), Caller(self.fleet, PARTS[0], self.log)
         self.disk.fill()
         until(lambda: tail.notes("error", "503"))
         self._refused(caller)

@@ -11,7 +11,7 @@ from tests.faults.power_cut import WEAK, judge, record
 from tests.faults.trace import Said
 
 MESSAGES = 300
-STATES = 60
+STATES = 40
 
 
 @pytest.mark.timeout(240)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import boto3
 from botocore.exceptions import ClientError
@@ -49,18 +50,32 @@ def doctor(fleet: Fleet, gateway: int = 0) -> dict[str, str]:
 
 
 class Caller:
-    """An application of one tenant that tries each door once, as it is."""
+    """An application of one tenant that tries each door once, as it is; it writes into the log of the other clients."""
 
-    def __init__(self, fleet: Fleet, tenant: Part) -> None:
+    def __init__(self, fleet: Fleet, tenant: Part, log: Path) -> None:
         made = fleet.call("POST", "/v1/keys", {"tenant": tenant.name, "scopes": ["send"]})
-        self._fleet, self._tenant, self._key = fleet, tenant, (made["id"], made["secret"])
+        self._fleet, self._tenant, self._key, self._log = fleet, tenant, (made["id"], made["secret"]), log
+
+    def _note(self, token: str, do: str, **more: object) -> None:
+        note = {"at": time(), "token": token, "tenant": self._tenant.name, "way": "caller", "do": do}
+        with self._log.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(note | more) + "\n")
+
+    def _token(self) -> str:
+        token = f"caller-{uuid4().hex}"
+        self._note(token, "try")
+        return token
 
     def rest(self, gateway: int = 0) -> tuple[int, dict, float]:
         """Send over REST; return the status, the document, and the seconds that it took."""
-        mail = {"from": f"hello@{self._tenant.domain}", "to": "rest@good.example", "subject": "s", "text": "t"}
+        token = self._token()
+        to = f"{token}@{self._tenant.people}"
+        mail = {"from": f"hello@{self._tenant.domain}", "to": to, "subject": "s", "text": "t"}
         headers = {"authorization": f"Bearer {'.'.join(self._key)}", "content-type": "application/json"}
         url, began = f"{self._fleet.gateways[gateway].url}/v1/messages", monotonic()
         status, document = page(Request(url, json.dumps(mail).encode(), headers))
+        if status == 202:
+            self._note(token, "ack", id=document["id"])
         return status, document, monotonic() - began
 
     def boto3(self, gateway: int = 0) -> tuple[int, str, int]:
@@ -73,9 +88,11 @@ class Caller:
             aws_secret_access_key=self._key[1],
         )
         content = {"Simple": {"Subject": {"Data": "s"}, "Body": {"Text": {"Data": "t"}}}}
-        to = {"ToAddresses": ["sdk@good.example"]}
+        token = self._token()
+        to = {"ToAddresses": [f"{token}@{self._tenant.people}"]}
         try:
             said = client.send_email(FromEmailAddress=f"hello@{self._tenant.domain}", Destination=to, Content=content)
+            self._note(token, "ack", id=said["MessageId"])
         except ClientError as error:
             said = error.response
         meta = said["ResponseMetadata"]
