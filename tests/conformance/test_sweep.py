@@ -9,7 +9,7 @@ from sqlalchemy import text
 from tenantry.core.claim import Claim
 from tenantry.core.message import MessageState
 from tenantry.core.outcome import Handed, Retry, Unknown
-from tenantry.flow.dispatch import claim, settle
+from tenantry.flow.dispatch import claim, settle, wake_stranded
 from tenantry.flow.ingest import ingest
 from tenantry.flow.sweep import Swept, bury, sweep
 from tenantry.ports import StoreBusy
@@ -252,9 +252,11 @@ async def test_a_round_with_nothing_to_do_waits_for_no_turn(ground: Ground) -> N
     """Looking delays nobody: the cell's lock is asked for only when something has to be written."""
     member = await worlds.member(ground.store)
     await worlds.accepted(ground.store, member, 3)
+    assert len(await claims(ground)) == 3
     async with ground.store.step(lock=ground.cell):
         async with asyncio.timeout(2):
             assert not await sweep(ground.store, ground.cell)
+            assert not await wake_stranded(ground.store, ground.cell)
 
 
 async def test_one_worker_leads_a_cell_and_another_takes_over(ground: Ground) -> None:

@@ -96,5 +96,8 @@ async def abandon(store: Store, cell: CellId) -> int:
 
 async def wake_stranded(store: Store, cell: CellId) -> int:
     """Make ready every lane with due mail and open gates, so that no lost wake strands a lane for long."""
+    async with store.reading() as step:  # it delays no turn, and mostly there is none
+        if not await step.is_stranded(cell):
+            return 0
     async with store.step(lock=cell) as step:
         return await step.wake_stranded(cell)

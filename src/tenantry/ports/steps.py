@@ -95,8 +95,12 @@ class DispatchStep(Step, Protocol):
         """Make every open claim unknown: whoever held it is gone."""
         ...
 
+    async def is_stranded(self, cell: CellId) -> bool:
+        """Tell whether a lane has due mail and no closed gate, and is not ready."""
+        ...
+
     async def wake_stranded(self, cell: CellId) -> int:
-        """Make ready every lane that has due mail and no closed gate."""
+        """Make ready every such lane; return how many."""
         ...
 
     async def set_account(self, cell: CellId, reading: AccountReading) -> None: ...

@@ -47,6 +47,9 @@ BUSY_LANES = (  # skips from one stream to the next, however much mail each has
     " UNION ALL SELECT (SELECT x.stream_id FROM waiting x WHERE x.stream_id > busy.stream_id"
     " ORDER BY x.stream_id LIMIT 1) FROM busy WHERE busy.stream_id IS NOT NULL)"
 )
+STRANDED = (
+    f"NOT lane.ready AND lane.stream_id IN (SELECT stream_id FROM busy) AND {DUE} AND {PROVISIONED} AND {NO_PAUSE}"
+)
 HEADS = {
     "postgresql": "SELECT w.stream_id, h.message_id, h.cost FROM {w} CROSS JOIN LATERAL (SELECT x.message_id, x.cost"
     " FROM waiting x WHERE x.stream_id = w.stream_id AND x.due_at <= :now ORDER BY x.due_at, x.message_id LIMIT :depth) h",
@@ -86,7 +89,8 @@ class DispatchQueries(Queries):
         self._backoff = won_back(backoff, max(0.0, elapsed))
         self._rate = granted * self._backoff
         full = max(1.0, self._rate * BUCKET_SECONDS)
-        self._tokens = min(full, tokens + elapsed * self._rate) if elapsed >= 0 else full  # or a clock set back stops all
+        refilled = tokens + elapsed * self._rate if elapsed >= 0 else full  # or a clock that was set back stops all
+        self._tokens = min(full, refilled)
         open_ = account_sends(bool(enabled), enforcement)
         self._breaker = read_breaker(self.seam, breaker)
         most = may_start(self._breaker, self.now)
@@ -302,12 +306,19 @@ class DispatchQueries(Queries):
                 relation("w(stream_id uuid)", sorted((one.stream_id,) for one in parked)),
             )
 
+    async def is_stranded(self, cell: CellId) -> bool:
+        """See ports.DispatchStep."""
+        found = await self.run(
+            f"{BUSY_LANES} SELECT 1 FROM lane WHERE lane.cell_id = :cell AND {STRANDED} LIMIT 1",
+            cell=cell,
+            now=self.now,
+        )
+        return bool(found)
+
     async def wake_stranded(self, cell: CellId) -> int:
         """See ports.DispatchStep."""
         woken = await self.run(
-            f"{BUSY_LANES} UPDATE lane SET ready = true WHERE lane.cell_id = :cell AND NOT lane.ready"
-            f" AND lane.stream_id IN (SELECT stream_id FROM busy) AND {DUE} AND {PROVISIONED} AND {NO_PAUSE}"
-            " RETURNING stream_id",
+            f"{BUSY_LANES} UPDATE lane SET ready = true WHERE lane.cell_id = :cell AND {STRANDED} RETURNING stream_id",
             cell=cell,
             now=self.now,
         )
