@@ -22,6 +22,7 @@ from tenantry.cli.show import Screen, end, print_json
 if TYPE_CHECKING:
     from tenantry.app.up import Started
     from tenantry.emulator import Options, RecipientRule
+    from tenantry.emulator.keys import Key
     from tenantry.settings import Settings
 
 RULE = "DOMAIN:bounce=0.3,complaint=0.01,soft_bounce=0,defer=0,delay=0.2"
@@ -134,6 +135,12 @@ def _ready(started: Started, as_json: bool) -> None:
 @click.option("--region", default="us-east-1", show_default=True, help="Region that it stands for.")
 @click.option("--account-id", default="123456789012", show_default=True, help="Account that it stands for.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of its chance.")
+@click.option("--verify", is_flag=True, help="Check signatures; without it any key will do.")
+@click.option("--key", "keys", multiple=True, metavar="ID:SECRET[:ACCOUNT]", help="A key that is known; repeatable.")
+@click.option(
+    "--keys-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A JSON list of such keys."
+)
+@click.option("--files", type=click.Path(file_okay=False, path_type=Path), help="Folder that stands for S3 in jobs.")
 @click.option("--attached", is_flag=True, help="End when standard input closes: for a program whose child it is.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document once ready.")
 def ses_local(host: str, port: int, as_json: bool, attached: bool, **given: object) -> None:
@@ -170,7 +177,20 @@ def _options(given: dict[str, object]) -> Options:
         latency_seconds=float(str(given["latency"])),
         recipients=_rules(given["recipients"], given["recipients_file"]),
         seed=int(str(given["seed"])),
+        verify=bool(given["verify"]),
+        keys=_keys(given),
+        files=given["files"] if isinstance(given["files"], Path) else None,
     )
+
+
+def _keys(given: dict[str, object]) -> tuple[Key, ...]:
+    """Return the keys of the file, then those of the flags."""
+    from tenantry.emulator.keys import Key, keys_from_file
+
+    account_id, file = str(given["account_id"]), given["keys_file"]
+    from_file = keys_from_file(file, account_id) if isinstance(file, Path) else ()
+    flags = given["keys"] if isinstance(given["keys"], tuple) else ()
+    return (*from_file, *(Key.from_text(str(text), account_id) for text in flags))
 
 
 def _rules(texts: object, file: object) -> tuple[RecipientRule, ...]:

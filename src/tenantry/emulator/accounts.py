@@ -5,28 +5,17 @@ Leaves what an account does to `emulator.account`. An account is made when it is
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 
 from tenantry.emulator.account import Account
 from tenantry.emulator.faults import Faults
+from tenantry.emulator.keys import Key as Key
 from tenantry.emulator.options import Options
 
 PLACES_MAX = 1_000
 _ACCOUNT_ID = re.compile(r"[0-9]{12}")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]{1,12}){1,3}-[0-9]{1,2}")
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """An access key: its secret, and the account that it belongs to; `token` and `arn` are a session's."""
-
-    id: str
-    secret: str
-    account_id: str
-    token: str | None = None
-    expires_at: float | None = None
-    arn: str | None = None
 
 
 class Accounts:
@@ -39,7 +28,8 @@ class Accounts:
         self._by_caller: dict[tuple[str, str], Account] = {}
         self._ids = {options.account_id}
         self.faults = Faults(Random(f"faults of {options.seed}"))
-        self.keys: dict[str, Key] = {}
+        self.keys = {key.id: key for key in options.keys}
+        self._ids |= {key.account_id for key in options.keys}
         self.home = self._make(options.account_id, options.region)
 
     def __iter__(self) -> Iterator[Account]:

@@ -207,7 +207,8 @@ def _call(record: CallRecord) -> dict[str, Any]:
 
 
 def _options(options: Options) -> dict[str, Any]:
-    return {**asdict(options), "files": None if options.files is None else str(options.files)}
+    shown = {name: each for name, each in asdict(options).items() if name != "keys"}
+    return {**shown, "files": None if options.files is None else str(options.files)}
 
 
 def _iso(moment: float) -> str:

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from tenantry.emulator.calls import Call, Params, Result
+from tenantry.emulator.coverage import partly
 from tenantry.emulator.errors import SesError, already_exists, bad_request
 from tenantry.emulator.operations_dkim import DkimOperations, dkim_at
 from tenantry.emulator.records import Identity
@@ -23,6 +24,7 @@ STATUSES = ("PENDING", "SUCCESS", "FAILED", "TEMPORARY_FAILURE", "NOT_STARTED")
 class IdentityOperations(DkimOperations):
     """Create, read, change and delete email identities."""
 
+    @partly("DNS is never asked: verification is by setting or by the admin API")
     def create_email_identity(self, params: Params, call: Call) -> Result:
         name = params["EmailIdentity"].lower()
         local, at, domain = name.rpartition("@")
@@ -52,6 +54,7 @@ class IdentityOperations(DkimOperations):
             "DkimAttributes": dkim_at(made, call.now),
         }
 
+    @partly("no SOA record is shown")
     def get_email_identity(self, params: Params, call: Call) -> Result:
         found = self.identity(params["EmailIdentity"])
         status = found.status_at(call.now)
@@ -111,6 +114,7 @@ class IdentityOperations(DkimOperations):
         found.mail_from = {"MailFromDomain": domain, "BehaviorOnMxFailure": behavior} if domain else {}
         return None
 
+    @partly("the setting is kept; no feedback is mailed")
     def put_email_identity_feedback_attributes(self, params: Params, call: Call) -> Result:
         # Whether SES would also mail the feedback: no such mail is written here, only the setting is kept.
         self.identity(params["EmailIdentity"]).is_forwarding = params.get("EmailForwardingEnabled", False)

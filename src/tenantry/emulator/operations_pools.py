@@ -6,6 +6,7 @@ Leaves which pool a message leaves by to `operations_sending`.
 import re
 
 from tenantry.emulator.calls import Call, Params, Result
+from tenantry.emulator.coverage import partly
 from tenantry.emulator.errors import SesError, already_exists, bad_request, not_found
 from tenantry.emulator.records import DedicatedIp, Pool
 from tenantry.emulator.state import State, tags_of
@@ -22,6 +23,7 @@ WARMUP_SECONDS = 45 * 86_400.0
 class PoolOperations(State):
     """Create, read and delete dedicated IP pools; move and warm addresses."""
 
+    @partly("a standard pool comes with two warmed addresses, a managed one has none of its own")
     def create_dedicated_ip_pool(self, params: Params, call: Call) -> Result:
         name, mode = params["PoolName"], params.get("ScalingMode", "STANDARD")
         if not _NAME.fullmatch(name):

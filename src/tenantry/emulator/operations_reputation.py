@@ -6,6 +6,7 @@ Leaves findings and automatic pauses out: nothing here changes a status by itsel
 from typing import Any
 
 from tenantry.emulator.calls import Call, Params, Result
+from tenantry.emulator.coverage import partly
 from tenantry.emulator.errors import bad_request, not_found
 from tenantry.emulator.records import Entity
 from tenantry.emulator.state import State
@@ -16,12 +17,14 @@ _POLICIES = ("none", "standard", "strict")
 class ReputationOperations(State):
     """Read reputation entities and set their customer-managed status and policy."""
 
+    @partly("no ReputationImpact, and nothing judges by itself")
     def get_reputation_entity(self, params: Params, call: Call) -> Result:
         reference = params["ReputationEntityReference"]
         if reference not in self.entities:
             raise not_found(f"Reputation entity <{reference}> does not exist.")
         return {"ReputationEntity": _shown(self.entities[reference])}
 
+    @partly("no ReputationImpact: a filter by it finds nothing")
     def list_reputation_entities(self, params: Params, call: Call) -> Result:
         wanted = params.get("Filter", {})
         prefix, status = wanted.get("ENTITY_REFERENCE_PREFIX", ""), wanted.get("SENDING_STATUS")
@@ -38,6 +41,7 @@ class ReputationOperations(State):
         entity.customer_status, entity.changed_at = params["SendingStatus"], call.now
         return None
 
+    @partly("the policy is kept; nothing is paused by it")
     def update_reputation_entity_policy(self, params: Params, call: Call) -> Result:
         entity, policy = self._entity(params), params["ReputationEntityPolicy"]
         prefix = f"arn:aws:ses:{self.options.region}:aws:reputation-policy/"

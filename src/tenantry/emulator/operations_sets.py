@@ -73,6 +73,7 @@ class ConfigurationSetOperations(State):
             self.identities[name].configuration_set = None
         return None
 
+    @partly("the signing scheme is kept; mail is not signed")
     def update_configuration_set(self, params: Params, call: Call) -> Result:
         found = self.configuration_set(params["ConfigurationSetName"])
         if "MessageSecurityOptions" in params:
@@ -90,6 +91,7 @@ class ConfigurationSetOperations(State):
         kept = {name: each for name, each in before.items() if name == "LastFreshStart"}
         return self._put(params, "ReputationOptions", {**kept, "ReputationMetricsEnabled": enabled})
 
+    @partly("TlsPolicy and MaxDeliverySeconds are kept and change nothing")
     def put_configuration_set_delivery_options(self, params: Params, call: Call) -> Result:
         self._check_pool(params)
         return self._put(params, "DeliveryOptions", _given(params))
@@ -97,12 +99,14 @@ class ConfigurationSetOperations(State):
     def put_configuration_set_suppression_options(self, params: Params, call: Call) -> Result:
         return self._put(params, "SuppressionOptions", _given(params))
 
+    @partly("the options are kept; no link is rewritten")
     def put_configuration_set_tracking_options(self, params: Params, call: Call) -> Result:
         given = _given(params)
         if "HttpsPolicy" in given and "CustomRedirectDomain" not in given:
             raise bad_request("HttpsPolicy needs a CustomRedirectDomain.")
         return self._put(params, "TrackingOptions", given)
 
+    @partly("the options are kept and change nothing")
     def put_configuration_set_vdm_options(self, params: Params, call: Call) -> Result:
         return self._put(params, "VdmOptions", params.get("VdmOptions", {}))
 

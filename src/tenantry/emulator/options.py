@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from tenantry.emulator.keys import Key
+
 
 @dataclass(frozen=True, slots=True)
 class RecipientRule:
@@ -84,6 +86,8 @@ class Options:
     latency_seconds: float = 0.0
     identities_max: float | None = 10_000.0
     tenants_max: float | None = 10_000.0
+    verify: bool = False  # check signatures, by these keys and those of sessions
+    keys: tuple[Key, ...] = ()
     files: Path | None = None  # the folder that stands for S3
     recipients: tuple[RecipientRule, ...] = ()
     seed: int = 0

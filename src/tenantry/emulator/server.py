@@ -22,6 +22,7 @@ from tenantry.emulator.admin import Admin
 from tenantry.emulator.breaking import OpenProtocol, befall
 from tenantry.emulator.calls import Answer, Arrival, Call, signed_scope
 from tenantry.emulator.clock import MovableClock, wall_clock
+from tenantry.emulator.keys import unbelieved
 from tenantry.emulator.neighbours.codecs import json_codec
 from tenantry.emulator.neighbours.postman import Postman
 from tenantry.emulator.neighbours.services import Asked, read
@@ -85,7 +86,12 @@ class LocalSes:
             message = f"There is no Region '{region}' here, or there are {PLACES_MAX} accounts and Regions already."
             return self._refused("UnrecognizedClientException", message, 403)
         do: Callable[[], Awaitable[Answer]]
-        if route := self._ses.route(arrival.method, arrival.path):
+        route = self._ses.route(arrival.method, arrival.path)
+        if self.account.options.verify:
+            service = "ses" if route else arrival.scope.service
+            if doubt := unbelieved(arrival, self.accounts.keys.get(key_id), service, call.now):
+                return self._refused(doubt.code, doubt.message, doubt.status)
+        if route:
             name, do = route[0], partial(self._ses_call, route, arrival, account, call)
         elif asked := read(arrival):
             name, do = asked.operation, partial(self._neighbour_call, asked, account, call, receive)
