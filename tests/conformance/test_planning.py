@@ -1,0 +1,35 @@
+"""How PostgreSQL plans: a turn, a commit and a batch of events go by key, whatever its statistics say of a queue that grew since."""
+
+from __future__ import annotations
+
+from tenantry.flow.dispatch import claim
+from tests import worlds
+from tests.conformance.conftest import Ground
+
+WAITING = 3_000
+IDLE = (
+    "EXPLAIN UPDATE lane SET ready = false WHERE stream_id IN (SELECT id FROM unnest(CAST(ARRAY[:stream] AS uuid[])) AS w(id))"
+    " AND NOT EXISTS (SELECT 1 FROM waiting x WHERE x.stream_id = lane.stream_id AND x.due_at <= :now)"
+)
+
+
+async def test_a_turn_reads_no_whole_table_however_much_waits(postgres: Ground) -> None:
+    """With most of the queue in one lane, and statistics that say so, the look for its head is still one by index."""
+    member = await worlds.member(postgres.store)
+    for _ in range(WAITING // 1_000):
+        await worlds.accepted(postgres.store, member, 1_000)
+    await postgres.as_owner("ANALYZE")
+    async with postgres.store.step() as step:
+        plan = "\n".join(row[0] for row in await step.run(IDLE, stream=member.transactional, now=step.now))
+        assert "Seq Scan" not in plan, plan
+        assert "Hash" not in plan, plan
+    assert len((await claim(postgres.store, postgres.cell, 64)).claims) == 64
+
+
+async def test_what_people_read_is_planned_as_usual(postgres: Ground) -> None:
+    """Only what writes goes by key: a look over everything may read whole tables."""
+    async with postgres.store.reading() as step:
+        assert (await step.run("SHOW enable_seqscan"))[0][0] == "on"
+    for lines in (postgres.store.step, postgres.store.accepting):
+        async with lines() as step:
+            assert (await step.run("SHOW enable_seqscan"))[0][0] == "off"
