@@ -1,4 +1,4 @@
-"""How PostgreSQL plans: a turn, a commit and a batch of events go by key, whatever its statistics say of a queue that grew since."""
+"""How PostgreSQL plans: a turn, a commit and a batch of events go by key, whatever its statistics say of a queue that grew."""
 
 from __future__ import annotations
 
