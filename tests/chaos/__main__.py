@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.chaos.crowd import ready_again
 from tests.chaos.ground import folder_for_all, local_ses, several, single
-from tests.chaos.pauses import PAUSE, Pauses
+from tests.chaos.pauses import CALL_SECONDS, PAUSE, Pauses
 from tests.chaos.play import Outcome, Play, play
 
 RATE, SLOW = 2_000.0, 200.0  # what SES takes a second
@@ -36,7 +36,7 @@ def main() -> int:
         faults = {"kill": given.kills // share, PAUSE: given.pauses}
         if kind == "postgres" and given.kills >= 20:
             faults |= BESIDE
-        with folder_for_all() as folder, local_ses(Path(folder), given.seed, RATE) as ses_url:
+        with folder_for_all() as folder, local_ses(Path(folder), given.seed, RATE, CALL_SECONDS) as ses_url:
             place = Path(folder)
             ground = single(place, ses_url) if kind == "sqlite" else several(place, ses_url, 2, 2)
             wanted = Play(

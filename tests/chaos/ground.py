@@ -164,10 +164,21 @@ def free_port() -> int:
 
 
 @contextmanager
-def local_ses(folder: Path, seed: int, rate: float) -> Iterator[str]:
-    """Run the judge's witness; give its URL."""
+def local_ses(folder: Path, seed: int, rate: float, latency: float = 0.01) -> Iterator[str]:
+    """Run the judge's witness; give its URL. It answers a send `latency` seconds after it took it."""
     rules = [word for rule in RULES for word in ("--recipients", rule)]
-    limits = ("--rate", str(rate), "--quota", "0", "--control-rate", "0", "--latency", "0.01", "--seed", str(seed))
+    limits = (
+        "--rate",
+        str(rate),
+        "--quota",
+        "0",
+        "--control-rate",
+        "0",
+        "--latency",
+        str(latency),
+        "--seed",
+        str(seed),
+    )
     with program("ses-local", "--port", "0", *limits, *rules, log=folder / "ses.log") as running:
         yield running.ready["url"]
 

@@ -14,6 +14,7 @@ from tests.chaos.judge import Delivery
 from tests.chaos.trouble import FENCE_SECONDS, Fault, Trouble
 
 PAUSE = "pause"
+CALL_SECONDS = 0.1  # from SES's taking a mail to its answer: long enough that calls are under way at every instant
 DRAIN_SECONDS = 10.0  # after which a pause is acknowledged though an older claim may be under way
 JITTER_SECONDS = 0.05
 HELD_SECONDS = 0.3  # most, once fenced
@@ -33,10 +34,13 @@ class Paused:
 
 
 def against(paused: Iterable[Paused], deliveries: Iterable[Delivery]) -> list[str]:
-    """Name the pauses during which SES took mail of theirs: none after the answer, but for a claim older than the deadline."""
+    """Name the pauses during which calls of theirs succeeded: none after the answer, but for a claim older than the deadline.
+
+    SES took a delivery CALL_SECONDS before it answered.
+    """
     calls: dict[str, list[float]] = defaultdict(list)
     for one in deliveries:
-        calls[one.configuration_set.rpartition("-")[2]].append(one.at)
+        calls[one.configuration_set.rpartition("-")[2]].append(one.at + CALL_SECONDS)
     for times in calls.values():
         times.sort()
     found = []
@@ -44,7 +48,7 @@ def against(paused: Iterable[Paused], deliveries: Iterable[Delivery]) -> list[st
         since = pause.answered if pause.answered - pause.asked < DRAIN_SECONDS else pause.fenced
         late = sum(bisect_left(calls[s], pause.end_asked) - bisect_right(calls[s], since) for s in pause.streams)
         if late > 0:
-            found.append(f"{pause.id}: {late} calls to SES while it stood")
+            found.append(f"{pause.id}: {late} calls to SES ended while it stood")
     return found
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.ground import Fleet, folder_for_all, local_ses, several, single
 from tests.chaos.judge import Delivery
-from tests.chaos.pauses import DRAIN_SECONDS, PAUSE, Paused, Pauses, against
+from tests.chaos.pauses import CALL_SECONDS, DRAIN_SECONDS, PAUSE, Paused, Pauses, against
 from tests.chaos.play import Outcome, Play, play
 
 RATE = 2_000.0
@@ -30,7 +30,7 @@ def test_pauses_at_random_instants_hold_on_sqlite() -> None:
     """No claim for what is paused, and no call to SES from a pause's answer until its end is asked for."""
     with (
         folder_for_all() as folder,
-        local_ses(Path(folder), 6, RATE) as ses_url,
+        local_ses(Path(folder), 6, RATE, CALL_SECONDS) as ses_url,
         single(Path(folder), ses_url) as fleet,
     ):
         paused_often(fleet, ses_url, Path(folder), pauses=40, messages=2_500)
@@ -41,7 +41,7 @@ def test_pauses_at_random_instants_hold_with_two_gateways_and_two_workers() -> N
     """The same through either gateway while either worker claims."""
     with (
         folder_for_all() as folder,
-        local_ses(Path(folder), 6, RATE) as ses_url,
+        local_ses(Path(folder), 6, RATE, CALL_SECONDS) as ses_url,
         several(Path(folder), ses_url, 2, 2) as fleet,
     ):
         paused_often(fleet, ses_url, Path(folder), pauses=60, messages=4_000)
