@@ -87,8 +87,8 @@ class Pauses(Trouble):
     def _know_scopes(self) -> None:
         if self._scopes:
             return
-        for tenant in self.fleet.call("GET", "/v1/tenants")["items"]:
-            streams = self.fleet.call("GET", f"/v1/streams?tenant={tenant['id']}")["items"]
+        for tenant in self._until_done("GET", "/v1/tenants")["items"]:
+            streams = self._until_done("GET", f"/v1/streams?tenant={tenant['id']}")["items"]
             bare = [one["id"].partition("_")[2] for one in streams]
             self._scopes[tenant["id"]] = bare
             self._scopes |= {one["id"]: [name] for one, name in zip(streams, bare, strict=True)}

@@ -21,6 +21,7 @@ from tests.e2e.running import environment
 
 CONNECTIONS = 24
 QUIET_SECONDS = 0.3
+CANNOT = (AssertionError, OSError, subprocess.SubprocessError)  # what a fault that cannot be done raises
 STILL_SECONDS, SLOW_PER_SECOND = 30.0, 30.0  # a run that is slower than so many steps a second is not waited for
 GIVE_UP_SECONDS = 150.0  # for the clients, each of which gives up a mail before that
 
@@ -72,7 +73,7 @@ def play(fleet: Fleet, ses_url: str, folder: Path, given: Play) -> Outcome:
             try:
                 trouble.end()
                 _until_sent(clients, sent, progress)
-            except AssertionError as error:
+            except CANNOT as error:
                 stalled.append(str(error))
         ended = monotonic()
         stalled += _last_mails(clients)
@@ -104,7 +105,7 @@ def _faults(trouble: Trouble, progress: _Progress, given: Play) -> list[str]:
         try:
             progress.wait_for(fault.at)
             trouble.do(fault)
-        except AssertionError as error:
+        except CANNOT as error:
             return [f"before the {fault.kind} at {fault.at:.0%}: {error}"]
     return []
 
