@@ -28,7 +28,7 @@ from tenantry.store.vault import Vault
 from tests.chaos.plan import RULES, SETTINGS
 from tests.e2e.running import TENANTRY, environment, program, run
 
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0  # the first start compiles all that it imports
 BYTECODE = tempfile.TemporaryDirectory(prefix="tenantry-chaos-", ignore_cleanup_errors=True)
 # As an installed program has it: without, each start compiles all that it imports, which takes four seconds.
 COMPILED = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": BYTECODE.name}
