@@ -22,6 +22,7 @@ from tenantry.emulator.errors import SesError
 from tenantry.emulator.ledger import CallRecord, MessageRecord
 from tenantry.emulator.mail import bare
 from tenantry.emulator.mailbox.pages import Mailbox
+from tenantry.emulator.neighbours.admin import NeighbourPages
 from tenantry.emulator.options import Options
 from tenantry.emulator.orders import Orders, read_json, refused
 
@@ -50,6 +51,7 @@ class Admin:
                 Route("/_local/options", self.options, methods=["GET", "POST"]),
                 *Doors(self._account, self._clock, self._on_moved).routes(),
                 *Orders(self._accounts, self._clock, self._on_moved).routes(),
+                *NeighbourPages(self._accounts).routes(),
                 *Mailbox(self._account, self._clock).routes(),
                 Route("/", front),
             ]

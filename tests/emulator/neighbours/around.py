@@ -1,9 +1,11 @@
 """Owns the worlds of the neighbours' tests: clients of every service on one local SES, and a clock that a test moves."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.request import Request, urlopen
 
 import boto3
 from botocore.config import Config
@@ -45,6 +47,12 @@ class Around:
         """Make a queue; return its URL and ARN."""
         url = self.client("sqs").create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
         return url, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+
+    def admin(self, path: str, body: Any = None) -> Any:
+        """Ask the admin API."""
+        data = None if body is None else json.dumps(body).encode()
+        with urlopen(Request(f"{self.local.url}/_local/{path}", data), timeout=10) as answer:
+            return json.load(answer)
 
     def bodies(self, url: str, wait_seconds: int = 0) -> list[str]:
         """Take and delete what is in a queue."""

@@ -13,6 +13,8 @@ from tenantry.emulator.neighbours.pattern import matches, pattern_fault
 from tenantry.emulator.neighbours.ses_events import STATUS_DISABLED, status_detail
 from tests.emulator.neighbours.around import ACCOUNT, REGION, Around, around
 
+MAIL = {"Simple": {"Subject": {"Data": "x"}, "Body": {"Text": {"Data": "x"}}}}
+
 
 @pytest.fixture
 def world() -> Iterator[Around]:
@@ -127,6 +129,29 @@ def test_what_cannot_be_is_refused(world: Around, operation: str, params: dict[s
     """Wrong rules and targets have EventBridge's codes; what is not here is refused loudly."""
     events, _ = rule(world, {"source": ["my.app"]})
     assert refused(getattr(events, operation), **params) == code
+
+
+def test_ses_puts_its_message_events_on_the_bus(world: Around) -> None:
+    """An EventBridge destination makes events with SES's detail-types, which rules to queues and topics see."""
+    events, url = rule(world, {"source": ["aws.ses"], "detail-type": [{"prefix": "Email "}]})
+    sns, second = world.client("sns"), world.queue("second")
+    topic_arn = sns.create_topic(Name="t")["TopicArn"]
+    sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=second[1], Attributes={"RawMessageDelivery": "true"})
+    events.put_targets(Rule="r", Targets=[{"Id": "topic", "Arn": topic_arn}])
+    ses = world.client("sesv2")
+    ses.create_email_identity(EmailIdentity="acme.example")
+    ses.create_configuration_set(ConfigurationSetName="set")
+    bus = {"EventBusArn": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default"}
+    destination = {"Enabled": True, "MatchingEventTypes": ["SEND", "BOUNCE"], "EventBridgeDestination": bus}
+    ses.create_configuration_set_event_destination(
+        ConfigurationSetName="set", EventDestinationName="bus", EventDestination=destination
+    )
+    to = {"ToAddresses": ["bounce@simulator.amazonses.com"]}
+    sent = ses.send_email(FromEmailAddress="a@acme.example", Destination=to, Content=MAIL, ConfigurationSetName="set")
+    found = [json.loads(body) for body in world.bodies(url)]
+    assert [each["detail-type"] for each in found] == ["Email Sent", "Email Bounced"]
+    assert {each["detail"]["mail"]["messageId"] for each in found} == {sent["MessageId"]}
+    assert [json.loads(body)["id"] for body in world.bodies(second[0])] == [each["id"] for each in found]
 
 
 def test_a_tenants_status_is_told_as_ses_tells_it(world: Around) -> None:

@@ -168,6 +168,8 @@ def test_nothing_is_posted_beyond_the_loopback(world: Around) -> None:
     until(lambda: len(attempts) == 1)
     assert attempts[0].status is None
     assert "not a loopback address" in attempts[0].reason
+    (shown,) = world.admin("deliveries")["deliveries"]
+    assert (shown["message_type"], shown["number"], shown["is_final"]) == ("SubscriptionConfirmation", 1, False)
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ def test_a_state_set_by_hand_acts_and_is_undone_by_the_next_look(world: Around) 
         ("put_metric_alarm", {"AlarmName": "a"}, "MissingParameter"),
         ("put_metric_alarm", {"AlarmName": "a", **SIMPLE, "ExtendedStatistic": "p99"}, "UnsupportedOperation"),
         ("put_metric_alarm", {"AlarmName": "a", **SIMPLE, "DatapointsToAlarm": 2}, "ValidationError"),
-        ("put_metric_alarm", {"AlarmName": "a", **SIMPLE, "AlarmActions": ["arn:aws:lambda:x:1:function:f"]}, "UnsupportedOperation"),
+        ("put_metric_alarm", {"AlarmName": "a", **SIMPLE, "OKActions": ["arn:aws:lambda:x:1:f:f"]}, "UnsupportedOperation"),
         ("put_metric_alarm", {"AlarmName": "a", "Metrics": [{"Id": "q", "Expression": "SELECT 1"}], "EvaluationPeriods": 1,
          "Threshold": 1.0, "ComparisonOperator": "GreaterThanThreshold"}, "ValidationError"),
         ("put_composite_alarm", {"AlarmName": "a", "AlarmRule": "TRUE"}, "UnsupportedOperation"),
