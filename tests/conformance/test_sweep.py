@@ -210,6 +210,8 @@ async def test_the_claims_of_a_dead_worker_become_unknown_and_nobody_elses(groun
     assert (await _until_dead(ground)) == [dead.number]
     assert await state(ground, member, first) == "unknown"
     assert await state(ground, member, second) == "claimed"
+    (told,) = (await ground.store.fleet(worlds.OPERATOR).figures()).buried
+    assert told.seen_at <= told.at
     assert not dead.alive
     assert living.alive
     assert await bury(ground.store) == []
@@ -222,6 +224,7 @@ async def test_a_worker_that_ends_in_good_order_is_not_buried(ground: Ground) ->
     await one.beat()
     await one.close()
     assert await bury(ground.store) == []
+    assert (await ground.store.fleet(worlds.OPERATOR).figures()).buried == ()
 
 
 async def test_a_worker_tells_what_fails_in_it_until_it_is_mended(ground: Ground) -> None:

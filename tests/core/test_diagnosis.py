@@ -11,6 +11,7 @@ from tenantry.core.admission import KEPT
 from tenantry.core.diagnosis import HOLD_LIMIT, WAIT_LIMIT, Examination, diagnose
 from tenantry.core.figures import (
     Balance,
+    BuriedWorker,
     CellFigures,
     DatabaseFigures,
     Figures,
@@ -64,6 +65,7 @@ WELL = Figures(
     cells=(CELL,),
     pauses=(),
     workers=(WorkerFigures("main", "host", 1, NOON),),
+    buried=(),
     database=SQLITE,
     unknown_messages=0,
     overdue_unknowns=0,
@@ -216,6 +218,14 @@ def test_a_silent_worker_is_named_while_another_one_lives() -> None:
     assert (finding.level, finding.check) == (Level.WARNING, Check.DEAD_WORKER)
     assert "pid 4711 on box-3" in finding.what
     assert {one.check for one in looked(replace(WELL, workers=(dead,)))} == {Check.DEAD_WORKER, Check.NO_WORKER}
+
+
+def test_a_worker_that_died_is_told_though_another_one_took_over() -> None:
+    """Who looks after the event learns which process died, when, how soon that was noticed, and what still runs."""
+    gone = BuriedWorker("main", "box-3", 4711, NOON - ago(600), NOON - ago(595))
+    (finding,) = looked(replace(WELL, buried=(gone,)))
+    assert (finding.level, finding.check) == (Level.NOTICE, Check.BURIED_WORKER)
+    assert finding.what == "Worker main (pid 4711 on box-3) died 10 min ago, was noticed 5 s later, and 1 run now"
 
 
 def test_lost_and_doubled_mail_is_the_gravest_finding() -> None:

@@ -106,6 +106,13 @@ def _workers(figures: Figures) -> Iterator[Finding]:
             )
     if len(silent) == len(figures.workers):
         yield found(Level.ERROR, Check.NO_WORKER, "No worker runs")
+    for gone in figures.buried:
+        yield found(
+            Level.NOTICE,
+            Check.BURIED_WORKER,
+            f"Worker {gone.name} (pid {gone.pid} on {gone.host}) died {_span(figures.at - gone.seen_at)} ago, was noticed"
+            f" {_span(gone.at - gone.seen_at)} later, and {len(figures.workers) - len(silent)} run now",
+        )
 
 
 def _cell(cell: CellFigures, now: datetime) -> Iterator[Finding]:

@@ -92,6 +92,17 @@ class WorkerFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class BuriedWorker:
+    """A worker that died without saying that it ended; `at` is when another one noticed and took what it held."""
+
+    name: str
+    host: str
+    pid: int
+    seen_at: datetime
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """The fleet at one moment of the database's time."""
 
@@ -100,6 +111,7 @@ class Figures:
     cells: tuple[CellFigures, ...]
     pauses: tuple[PauseFigures, ...]
     workers: tuple[WorkerFigures, ...]
+    buried: tuple[BuriedWorker, ...]  # within the last hour
     database: DatabaseFigures
     unknown_messages: int
     overdue_unknowns: int  # unknown for longer than the silence after which one may be settled

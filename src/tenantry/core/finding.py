@@ -25,6 +25,7 @@ class Check(StrEnum):
     CONSERVATION_PARTLY = "conservation_partly"
     NO_WORKER = "no_worker"
     DEAD_WORKER = "dead_worker"
+    BURIED_WORKER = "buried_worker"
     LOOP_FAILING = "loop_failing"
     SCHEMA_BEHIND = "schema_behind"
     RECOVERING = "recovering"
@@ -81,6 +82,10 @@ MEANINGS: dict[Check, tuple[str, str]] = {
     Check.CONSERVATION_PARTLY: (
         "There is more mail than one look can check in its time; `tenantry_unbalanced_tenants` walks over all of a day.",
         "Nothing; look at that metric for the rest.",
+    ),
+    Check.BURIED_WORKER: (
+        "What it had claimed and not settled became unknown: SES's events settle it, and nothing of it is sent again blindly.",
+        "See its log and its host's (out of memory?) for why it died. This notice goes an hour after.",
     ),
     Check.NO_WORKER: ("Mail is accepted and waits: nobody sends it.", "Start `tenantry worker`, or see why it ended."),
     Check.DEAD_WORKER: (

@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tenantry.core.figures import CellFigures, Figures, PauseFigures, WaitingFigures, WorkerFigures
+from tenantry.core.figures import BuriedWorker, CellFigures, Figures, PauseFigures, WaitingFigures, WorkerFigures
 from tenantry.core.ids import AttemptId, CellId, StreamId
 from tenantry.core.message import MessageState
 from tenantry.core.overdue import SILENCE
@@ -42,7 +42,7 @@ from tenantry.store.opening import Opened, first, rows
 from tenantry.store.partitions import first_id
 from tenantry.store.recovery import NEVER
 from tenantry.store.seam import DbRow
-from tenantry.store.tables_run import worker
+from tenantry.store.tables_run import DIED, worker
 from tenantry.store.types import made_at
 
 STRANDED_AFTER = timedelta(seconds=2)  # invariant 19: the sweep runs each second
@@ -51,6 +51,7 @@ LAG_LOOKED_BACK = timedelta(minutes=10)
 LAG_SAMPLE = 200  # of the newest mail that was heard of: what comes in now
 LOOKED_BACK = timedelta(days=1)
 STATEMENT_SECONDS = 10
+BURIED_SHOWN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ async def fleet_figures(step: Opened) -> Figures:
         cells=tuple(await _cells(conn, now, cells, lanes)),
         pauses=tuple(await _pauses(conn)),
         workers=tuple(await _workers(conn)),
+        buried=tuple(await _buried(conn, now)),
         database=await database_figures(step),
         unknown_messages=unknown,
         overdue_unknowns=overdue,
@@ -217,6 +219,15 @@ async def _workers(conn: AsyncConnection) -> list[WorkerFigures]:
         .order_by(worker.c.id)
     )
     return [WorkerFigures(row.name, row.host, row.pid, row.seen_at, row.trouble) for row in await rows(conn, query)]
+
+
+async def _buried(conn: AsyncConnection, now: datetime) -> list[BuriedWorker]:
+    query = (
+        select(worker.c.name, worker.c.host, worker.c.pid, worker.c.seen_at, worker.c.ended_at)
+        .where(worker.c.ended_at > now - BURIED_SHOWN, worker.c.trouble == DIED)
+        .order_by(worker.c.id)
+    )
+    return [BuriedWorker(row.name, row.host, row.pid, row.seen_at, row.ended_at) for row in await rows(conn, query)]
 
 
 async def _cells(

@@ -23,7 +23,7 @@ from tenantry.store.roles import Role
 from tenantry.store.seam import CHANNEL
 from tenantry.store.store import Store
 from tenantry.store.sweep import WORKER_LOCKS
-from tenantry.store.tables_run import worker
+from tenantry.store.tables_run import DIED, worker
 
 LEAD_LOCKS = 8_320_259  # the class of the locks of what runs once in a cell
 REMEMBERED = timedelta(days=7)  # a worker that ended; whoever enrols forgets those before
@@ -72,7 +72,8 @@ async def enroll(store: Store, name: str, version: str, woken: Callable[[str], N
 
 async def _enroll_alone(store: Store, name: str, version: str) -> Presence:
     async with store.step() as step:
-        await step.conn.execute(update(worker).where(worker.c.ended_at.is_(None)).values(ended_at=step.now))
+        died = {"ended_at": step.now, "trouble": DIED}
+        await step.conn.execute(update(worker).where(worker.c.ended_at.is_(None)).values(died))
         await step.conn.execute(delete(worker).where(worker.c.ended_at < step.now - REMEMBERED))
         me = {"name": name, "host": platform.node(), "pid": os.getpid(), "version": version}
         made = insert(worker).values(started_at=step.now, seen_at=step.now, **me).returning(worker.c.id)

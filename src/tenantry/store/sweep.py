@@ -12,6 +12,7 @@ from tenantry.core.overdue import OnUnknown, UnknownMail
 from tenantry.store.dispatch import BUSY_LANES
 from tenantry.store.seam import relation
 from tenantry.store.settle import GONE, SettleQueries
+from tenantry.store.tables_run import DIED
 
 WORKER_LOCKS = 8_320_258  # the class of the advisory locks that workers hold while they live
 STUCK = "its outcome was never written down"
@@ -150,7 +151,12 @@ class SweepQueries(SettleQueries):
             "SELECT attempt.id FROM {w} JOIN attempt ON attempt.worker_id = w.id AND attempt.finished_at IS NULL", dead
         )
         lost = await self._lose(found, GONE)
-        await self.run("UPDATE worker SET ended_at = :now WHERE id IN (SELECT w.id FROM {w})", dead, now=self.now)
+        await self.run(
+            "UPDATE worker SET ended_at = :now, trouble = :died WHERE id IN (SELECT w.id FROM {w})",
+            dead,
+            now=self.now,
+            died=DIED,
+        )
         return lost
 
     async def _lose(self, found: Sequence[Sequence[object]], why: str) -> int:

@@ -7,6 +7,8 @@ from sqlalchemy import Column, Integer, Table, Text
 from tenantry.store.tables import SERIAL, metadata
 from tenantry.store.types import Instant
 
+DIED = "died"
+
 worker = Table(
     "worker",
     metadata,
@@ -17,7 +19,9 @@ worker = Table(
     Column("version", Text, nullable=False),
     Column("started_at", Instant, nullable=False),
     Column("seen_at", Instant, nullable=False),
-    Column("trouble", Text),  # which of its loops have been failing for a while, and why
+    Column(
+        "trouble", Text
+    ),  # which of its loops have been failing for a while, and why; DIED if it never said that it ended
     Column("ended_at", Instant),  # it stopped, or its death was noticed
 )
 
