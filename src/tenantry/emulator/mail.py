@@ -14,7 +14,9 @@ from typing import Any
 from tenantry.emulator.errors import bad_request
 
 VIRUS_MARKS = (b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE", b"WDVPIVAlQEFQWzRcUFpYNTQoUF4pN0NDKTd9JEVJQ0FS")
-HEADERS_MAX_BYTES = 10_240
+HEADERS_MAX_BYTES = 10_240  # of what events show
+HEADER_BLOCK_MAX_BYTES = 128 * 1024  # of what is read at all; Amazon names no such limit
+SUBJECT_MAX_CHARACTERS = 4_000  # of what is decoded: more costs the square of its length
 _WISHES = ("x-ses-configuration-set", "x-ses-tenant", "x-ses-message-tags")
 _parser = BytesHeaderParser(policy=compat32)
 
@@ -106,6 +108,8 @@ def _content_type(simple: Mapping[str, Any], body: Mapping[str, Any]) -> str:
 def _raw(params: Mapping[str, Any], destination: Mapping[str, list[str]]) -> Mail:
     data: bytes = params["Content"]["Raw"]["Data"]
     head = data[: _end_of_headers(data)]
+    if len(head) > HEADER_BLOCK_MAX_BYTES:
+        raise bad_request(f"The header of the message is larger than {HEADER_BLOCK_MAX_BYTES // 1024} KB.")
     headers = [
         (name, str(value).replace("\r\n", "").replace("\n", "")) for name, value in _parser.parsebytes(head).items()
     ]
@@ -142,6 +146,8 @@ def _addresses(values: list[str]) -> list[str]:
 
 
 def _decoded(subject: str) -> str:
+    if len(subject) > SUBJECT_MAX_CHARACTERS:
+        return subject
     try:
         return str(make_header(decode_header(subject)))
     except (ValueError, LookupError):

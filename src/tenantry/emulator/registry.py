@@ -24,34 +24,34 @@ class Registry(dict[str, T]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._blocks: list[list[str]] = [[]]
+        self.blocks: list[list[str]] = [[]]
         self._firsts: list[str] = [""]  # the first name of each block; the first block takes all that is lower
 
     def __setitem__(self, name: str, value: T) -> None:
         if name not in self:
             at = bisect_right(self._firsts, name) - 1
-            block = self._blocks[at]
+            block = self.blocks[at]
             insort(block, name)
             if len(block) > BLOCK_MAX:
                 half = block[BLOCK_MAX // 2 :]
                 del block[BLOCK_MAX // 2 :]
-                self._blocks.insert(at + 1, half)
+                self.blocks.insert(at + 1, half)
                 self._firsts.insert(at + 1, half[0])
         super().__setitem__(name, value)
 
     def __delitem__(self, name: str) -> None:
         super().__delitem__(name)
         at = bisect_right(self._firsts, name) - 1
-        block = self._blocks[at]
+        block = self.blocks[at]
         del block[bisect_left(block, name)]
         if not block and at:
-            del self._blocks[at], self._firsts[at]
+            del self.blocks[at], self._firsts[at]
 
     def after(self, name: str | None) -> Iterator[str]:
         """Iterate over the names that follow a name (None: all of them), in their order."""
         at = 0 if name is None else bisect_right(self._firsts, name) - 1
-        start = 0 if name is None else bisect_right(self._blocks[at], name)
-        for block in self._blocks[at:]:
+        start = 0 if name is None else bisect_right(self.blocks[at], name)
+        for block in self.blocks[at:]:
             yield from block[start:]
             start = 0
 

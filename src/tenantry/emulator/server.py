@@ -34,6 +34,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY_MAX_BYTES = 45_000_000  # SES takes 40 MB after base64
+DRAINED_MAX_BYTES = 200_000_000
 PUMP_IDLE_SECONDS = 1.0
 
 
@@ -276,8 +277,10 @@ async def _body(receive: Receive) -> bytes | None:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > BODY_MAX_BYTES:
+            parts.clear()  # the rest is read and dropped, within bounds: a caller that still sends hears no answer
+        if size > DRAINED_MAX_BYTES:
             return None
-    return b"".join(parts)
+    return b"".join(parts) if size <= BODY_MAX_BYTES else None
 
 
 async def _reply(send: Send, answer: Answer) -> None:
