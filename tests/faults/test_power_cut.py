@@ -10,7 +10,7 @@ from tests.faults.disk import PAGE, SECTOR, Disk, Kept
 from tests.faults.power_cut import WEAK, judge, record
 from tests.faults.trace import Said
 
-MESSAGES = 300
+MESSAGES = 240
 STATES = 40
 
 
@@ -32,7 +32,7 @@ def test_a_power_cut_loses_nothing_that_anybody_was_told_of() -> None:
 @pytest.mark.timeout(240)
 def test_without_a_sync_at_each_commit_a_power_cut_loses_mail() -> None:
     """The same test finds the losses of `synchronous = NORMAL`, so it would find ours."""
-    recording = record(MESSAGES, seed=1, program=(*WEAK, "NORMAL"))
+    recording = record(MESSAGES // 3, seed=1, program=(*WEAK, "NORMAL"))
     assert judge(recording, 10, seed=1).lost
 
 

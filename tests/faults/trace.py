@@ -96,7 +96,7 @@ def _deed(name: str, place: str, rest: bytes) -> Deed | None:
         case "fsync" | "fdatasync":
             return Sync(place, b"= 0" in rest)
         case "ftruncate":
-            return Cut(place, int(rest[2:].split(b")")[0]))
+            return Cut(place, int(rest[2:].split(b")")[0].split()[0]))
         case "unlink":
             return Gone(_plain(_text(rest)).decode(errors="replace"))
         case "write" | "writev" | "sendto" | "sendmsg" if place.startswith("socket:"):
