@@ -15,6 +15,7 @@ from tests.chaos.trouble import FENCE_SECONDS, Fault, Trouble
 
 PAUSE = "pause"
 CALL_SECONDS = 0.1  # from SES's taking a mail to its answer: long enough that calls are under way at every instant
+EVENT_SECONDS = 1.0  # from there to its events
 DRAIN_SECONDS = 10.0  # after which a pause is acknowledged though an older claim may be under way
 JITTER_SECONDS = 0.05
 HELD_SECONDS = 0.3  # most, once fenced
@@ -79,6 +80,15 @@ class Pauses(Trouble):
         thread.start()
         self.done[PAUSE] += 1
 
+    def end(self) -> None:
+        """See Trouble; then let events come at once again."""
+        try:
+            super().end()
+        finally:
+            if self._scopes:
+                self.order("faults", {}, "DELETE")
+                threading.Event().wait(EVENT_SECONDS)  # for those that are late already
+
     def objections(self, deliveries: Iterable[Delivery]) -> list[str]:
         """See Trouble."""
         taken = list(deliveries)
@@ -87,6 +97,8 @@ class Pauses(Trouble):
     def _know_scopes(self) -> None:
         if self._scopes:
             return
+        # an event that overtakes its answer settles the claim: the pause is rightly answered before the call ends
+        self.order("faults", {"event": "*", "kind": "delay", "seconds": EVENT_SECONDS})
         for tenant in self._until_done("GET", "/v1/tenants")["items"]:
             streams = self._until_done("GET", f"/v1/streams?tenant={tenant['id']}")["items"]
             bare = [one["id"].partition("_")[2] for one in streams]

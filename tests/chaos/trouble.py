@@ -138,8 +138,12 @@ class Trouble:
             self._feed(stopped=False)
 
     def _feed(self, *, stopped: bool) -> None:
-        body = json.dumps({"stopped": stopped}).encode()
-        with urlopen(Request(f"{self.ses_url}/_local/feed", body, method="POST"), timeout=30) as answer:
+        self.order("feed", {"stopped": stopped})
+
+    def order(self, what: str, given: dict[str, object], method: str = "POST") -> None:
+        """Order something of the local SES."""
+        request = Request(f"{self.ses_url}/_local/{what}", json.dumps(given).encode(), method=method)
+        with urlopen(request, timeout=30) as answer:
             answer.read()
 
     def _kill_while_starting(self, random: Random) -> None:
