@@ -15,7 +15,7 @@ from tenantry.core.message import Accepted
 from tenantry.core.outcome import Handed
 from tenantry.flow.accept import accept
 from tenantry.flow.dispatch import claim, settle
-from tenantry.flow.ingest import ingest
+from tenantry.flow.ingest import EARLY, ingest
 from tests import worlds
 from tests.conformance.conftest import Ground
 
@@ -127,6 +127,25 @@ async def test_an_event_acts_on_its_owner_only(ground: Ground) -> None:
     assert await counts(ground) == before
     async with ground.store.reading() as step:
         assert await step.conn.scalar(text("SELECT COUNT(*) FROM quarantine")) == 2
+
+
+async def test_a_delay_that_is_seen_before_its_mail_is_handed_comes_again(ground: Ground) -> None:
+    """SES's own id is all that a DeliveryDelay names: until it is known here the report is left in the queue, for minutes."""
+    member = await worlds.member(ground.store)
+    await worlds.accepted(ground.store, member)
+    (one,) = (await claim(ground.store, ground.cell, 10)).claims
+    async with ground.store.reading() as step:
+        now = step.now
+    bare = worlds.report("DeliveryDelay", one, "ses-1")._replace(tags={}, message_id=None, attempt_id=None, at=now)
+    before = await counts(ground)
+    ingested = await ingest(ground.store, ground.cell, [bare])
+    assert (ingested.reports, ingested.foreign, ingested.early) == (0, 0, {bare.digest})
+    assert await counts(ground) == before
+    await settle(ground.store, [Handed(one.attempt_id, "ses-1")])
+    again = await ingest(ground.store, ground.cell, [bare])
+    assert (again.new, again.early) == (1, frozenset())
+    nobodys = bare._replace(ses_id="nobody", digest=b"old", at=now - EARLY)
+    assert (await ingest(ground.store, ground.cell, [nobodys])).foreign == 1
 
 
 async def test_an_event_without_our_tags_is_found_by_its_ses_id(ground: Ground) -> None:

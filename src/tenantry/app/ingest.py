@@ -49,13 +49,16 @@ class FeedReader:
             await self._received.put([(parcel, read_report(parcel.body)) for parcel in parcels])
 
     async def ingest_round(self) -> None:
-        """Ingest what has gathered as one commit, then acknowledge it; what failed is kept for the next round."""
+        """Ingest what has gathered as one commit, then acknowledge all but the early; what failed is kept for the next round."""
         if not self._gathered:
             self._gathered = await self._received.get()
         while not self._received.empty() and len(self._gathered) < BATCH:
             self._gathered += self._received.get_nowait()
         done = await self._ingest(self._gathered)
-        parcels, self._gathered = [parcel for parcel, _ in self._gathered], []
+        parcels = [
+            parcel for parcel, read in self._gathered if not (isinstance(read, Report) and read.digest in done.early)
+        ]
+        self._gathered = []
         ack = asyncio.create_task(self._acknowledge(parcels))
         self._acks.add(ack)
         ack.add_done_callback(self._acks.discard)
@@ -84,6 +87,7 @@ class FeedReader:
             first.new + second.new,
             first.foreign + second.foreign,
             first.verdicts + second.verdicts,
+            first.early | second.early,
         )
 
     async def _acknowledge(self, parcels: Sequence[Parcel]) -> None:

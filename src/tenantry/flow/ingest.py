@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from tenantry.core.claim import ses_name
 from tenantry.core.event import Fact, NewFact, RecipientRow, Report
@@ -21,16 +22,20 @@ from tenantry.ports import Owner, Store, StoreStep, Suppression, Tally
 
 Owned = tuple[Owner, Report]
 SET_TAG = "ses:configuration-set"
+# SES names our message in every event but DeliveryDelay and Rendering Failure, which only have its own id: known once the
+# hand-over is written down, or its Send event has come. Until then such a report is left in the queue, which brings it again.
+EARLY = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What a batch amounted to."""
+    """What a batch amounted to; early: reports left in the queue, by digest, since whose mail it is may still show."""
 
     reports: int
     new: int
     foreign: int
     verdicts: int
+    early: frozenset[bytes] = frozenset()
 
 
 async def ingest(
@@ -38,7 +43,7 @@ async def ingest(
 ) -> Ingested:
     """Apply reports once each, whatever their order and repetition; poison, (raw text, reason), is kept in quarantine.
 
-    Returns after the commit, so that the caller may acknowledge. A report acts only on the owner of its mail.
+    Returns after the commit, so that the caller may acknowledge all but the early. A report acts only on the owner of its mail.
     """
     async with store.step() as step:
         owners = await step.owners(reports)
@@ -46,13 +51,16 @@ async def ingest(
             (owner, one) for one in reports if (owner := owners.get(one.digest)) is not None and _belongs(owner, one)
         ]
         known = {one.digest for _, one in owned}
-        foreign = [(one.raw, "it is about no mail of ours") for one in reports if one.digest not in known]
+        unknown = [one for one in reports if one.digest not in known]
+        early = frozenset(one.digest for one in unknown if one.message_id is None and one.at > step.now - EARLY)
+        foreign = [(one.raw, "it is about no mail of ours") for one in unknown if one.digest not in early]
         await step.quarantine([*poison, *foreign])
         fresh_digests = await step.record(owned) if owned else set()
         fresh = list({one.digest: (owner, one) for owner, one in owned if one.digest in fresh_digests}.values())
         verdicts = await _apply(step, fresh) if fresh else 0
         await step.saw_events(cell)
-        return Ingested(len(reports), len(fresh), len(foreign), verdicts)
+        handled = sum(one.digest not in early for one in reports)
+        return Ingested(handled, len(fresh), len(foreign), verdicts, early)
 
 
 def _belongs(owner: Owner, report: Report) -> bool:
