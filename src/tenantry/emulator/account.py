@@ -115,6 +115,16 @@ class Account(
         """The queues beside this account."""
         return self.neighbours.queues
 
+    def watches(self, set_name: str) -> bool:
+        """Does SES publish the reputation of this configuration set?"""
+        found = self.sets.get(set_name)
+        return bool(found and found.options.get("ReputationOptions", {}).get("ReputationMetricsEnabled"))
+
+    def tenant_id(self, name: str) -> str | None:
+        """Return the id of a tenant, or None if it is gone."""
+        found = self.tenants.get(name)
+        return found.id if found else None
+
     def perform(self, operation: str, params: Params, call: Call) -> Result:
         """Do one operation with decoded parameters, or raise SesError; a refused call changes nothing."""
         method = self._operation(operation)

@@ -14,6 +14,7 @@ from tenantry.emulator.calls import Call as Call
 from tenantry.emulator.calls import Params as Params
 from tenantry.emulator.calls import Result as Result
 from tenantry.emulator.errors import bad_request, not_found
+from tenantry.emulator.events import Sent
 from tenantry.emulator.faults import EventFaultKind, Faults
 from tenantry.emulator.files import Files
 from tenantry.emulator.ledger import EventRecord, Ledger
@@ -60,6 +61,9 @@ class Bearer(Protocol):
 
     def bear(self, destination: Mapping[str, Any], event: EventRecord) -> None:
         """Publish one event to it."""
+
+    def weigh(self, what: str, number: int, sent: Sent, at: float) -> None:
+        """Count recipients of a message (Sends, Bounces, Complaints) for the metrics of reputation."""
 
 
 class State:

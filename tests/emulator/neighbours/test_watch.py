@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tenantry.emulator.neighbours.alarms import ALARM, INSUFFICIENT, OK, Watched, evaluate
 from tenantry.emulator.neighbours.insights import QueryError, read_query
 from tenantry.emulator.neighbours.metrics import Bucket, Metric, Metrics
+from tenantry.emulator.options import RecipientRule
 from tests.e2e.running import until
 from tests.emulator.neighbours.around import NOON, Around, around
 
@@ -280,3 +281,49 @@ def test_a_query_is_read_with_all_its_parts() -> None:
     assert (query.function, query.metric, query.namespace, query.labels) == ("AVG", "a.b", "AWS/SES", ("x", "y z"))
     assert query.where == (("x", True, "v"), ("y z", False, "w"))
     assert (query.group_by, query.order_by, query.is_descending, query.limit) == (("x",), "SUM", False, 7)
+
+
+def test_ses_publishes_its_reputation_and_an_alarm_on_it_goes_off() -> None:
+    """Hard bounces make SES's own metrics: of the account, of the set that asks for it, and of the tenant."""
+    rules = (RecipientRule("rotten.example", bounce=1.0),)
+    with around(still=True, recipients=rules) as world:
+        watch, ses = world.client("cloudwatch"), world.client("sesv2")
+        ses.create_email_identity(EmailIdentity="acme.example")
+        tenant = ses.create_tenant(TenantName="acme")
+        for name, is_watched in (("seen", True), ("unseen", False)):
+            ses.create_configuration_set(
+                ConfigurationSetName=name, ReputationOptions={"ReputationMetricsEnabled": is_watched}
+            )
+            resources = (f"configuration-set/{name}", "identity/acme.example")
+            for each in resources[: 2 if is_watched else 1]:
+                arn = f"arn:aws:ses:us-east-1:123456789012:{each}"
+                ses.create_tenant_resource_association(TenantName="acme", ResourceArn=arn)
+            for domain in ("good", "good", "good", "rotten"):
+                ses.send_email(
+                    FromEmailAddress="a@acme.example",
+                    Destination={"ToAddresses": [f"{name}@{domain}.example"]},
+                    Content={"Simple": {"Subject": {"Data": "x"}, "Body": {"Text": {"Data": "x"}}}},
+                    ConfigurationSetName=name,
+                    TenantName="acme",
+                )
+        watch.put_metric_alarm(
+            AlarmName="account", Namespace="AWS/SES", MetricName="Reputation.BounceRate", Statistic="Maximum", Period=300,
+            EvaluationPeriods=1, Threshold=0.1, ComparisonOperator="GreaterThanThreshold", TreatMissingData="ignore",
+        )  # fmt: skip
+        world.hands.now += 301
+        until(lambda: state(watch, "account") == ALARM)
+        shown = {
+            tuple(sorted(row["Value"] for row in each["Dimensions"])): each["MetricName"]
+            for each in watch.list_metrics(Namespace="AWS/SES")["Metrics"]
+            if "Bounce" in each["MetricName"]
+        }
+        ids = tuple(sorted(("acme", tenant["TenantId"])))
+        assert shown == {(): "Reputation.BounceRate", ("seen",): "Reputation.BounceRate", ids: "Bounces"}
+        asked = {
+            "Namespace": "AWS/SES",
+            "MetricName": "Reputation.BounceRate",
+            "Period": 300,
+            "Statistics": ["Maximum"],
+        }
+        (point,) = watch.get_metric_statistics(StartTime=at(0), EndTime=at(600), **asked)["Datapoints"]
+        assert point["Maximum"] == 0.25

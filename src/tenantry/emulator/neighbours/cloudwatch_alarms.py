@@ -186,19 +186,29 @@ class Alarms:
 
     def wake(self, now: float) -> None:
         """Have alarms looked at again at the next full minute: data came, or one was changed."""
-        for alarm in self._alarms.values():
-            alarm.is_awake = True
+        self._wake_all()
         if self._alarms and self._next_at is None:
             self._next_at = (int(now) // MINUTE + 1) * MINUTE
+
+    def _wake_all(self) -> None:
+        for alarm in self._alarms.values():
+            alarm.is_awake = True
 
     def evaluate_due(self, now: float) -> None:
         """Evaluate every alarm for each full minute that has come since the last time."""
         while self._next_at is not None and self._next_at <= now:
             at = self._next_at
+            last = now // MINUTE * MINUTE
             awake = [alarm for alarm in self._alarms.values() if alarm.is_awake]
             for alarm in awake:
                 self._evaluate(alarm, at)
-            self._next_at = at + MINUTE if any(alarm.is_awake for alarm in awake) else None
+            if any(alarm.is_awake for alarm in awake):
+                self._next_at = at + MINUTE
+            elif at < last:  # the clock jumped: what came meanwhile is newer than what was looked at
+                self._next_at = last
+                self._wake_all()
+            else:
+                self._next_at = None
 
     def _evaluate(self, alarm: Alarm, at: float) -> None:
         found = evaluate(alarm.watched, self.metrics, at)

@@ -13,17 +13,19 @@ from botocore import xform_name
 
 from tenantry.emulator.calls import Answer, Arrival, Call, Params, Result
 from tenantry.emulator.errors import SesError, bad_request, unsupported
-from tenantry.emulator.events import SUBJECT, TEST_MESSAGE
+from tenantry.emulator.events import SUBJECT, TEST_MESSAGE, Sent
 from tenantry.emulator.ledger import EventRecord
 from tenantry.emulator.neighbours import codecs
 from tenantry.emulator.neighbours.cloudwatch import CloudWatch
 from tenantry.emulator.neighbours.codecs import Asked as Asked
 from tenantry.emulator.neighbours.events import Events
+from tenantry.emulator.neighbours.metrics import Bucket, Metric
 from tenantry.emulator.neighbours.organizations import Organizations
 from tenantry.emulator.neighbours.place import Place
 from tenantry.emulator.neighbours.queue import Queue
 from tenantry.emulator.neighbours.quotas import DAILY, RATE, ServiceQuotas
 from tenantry.emulator.neighbours.ses_events import DETAIL_TYPES
+from tenantry.emulator.neighbours.ses_metrics import NAMESPACE, SesMetrics
 from tenantry.emulator.neighbours.signing import Signer
 from tenantry.emulator.neighbours.sns import Sns
 from tenantry.emulator.neighbours.sns_delivery import Delivery
@@ -82,6 +84,7 @@ class Neighbours:
             "organizations": self.organizations,
         }
         self._operations: dict[tuple[str, str], Operation | None] = {}
+        self._ses_metrics = SesMetrics()
         self._make_feed(now)
 
     @property
@@ -139,11 +142,15 @@ class Neighbours:
 
     def next_due(self) -> float | None:
         """Return when something here falls due by itself, or None."""
-        return self.cloudwatch.next_due()
+        dues = [due for due in (self.cloudwatch.next_due(), self._ses_metrics.next_due()) if due is not None]
+        return min(dues, default=None)
 
     def do_due(self, now: float) -> int:
         """Do what has fallen due; return how much was published by it."""
         before = self.place.published
+        account = self._accounts.find(self.place.account_id, self.place.region) if self._accounts else None
+        if account and self._ses_metrics.publish(now, self.cloudwatch.measure, account.watches, account.tenant_id):
+            self.cloudwatch.wake(now)
         self.cloudwatch.evaluate_due(now)
         return self.place.published - before
 
@@ -181,6 +188,15 @@ class Neighbours:
         elif "EventBridgeDestination" in destination:
             arn = event.sent.identity_arn if event.sent else None
             self.events.tell(DETAIL_TYPES[event.kind], event.at, event.render, [arn] if arn else [])
+        elif watch := destination.get("CloudWatchDestination"):
+            name = "".join(word.title() for word in event.kind.split("_"))
+            dimensions = tuple(sorted(_dimension(each, event) for each in watch["DimensionConfigurations"]))
+            self.cloudwatch.measure(Metric(NAMESPACE, name, dimensions), event.at, Bucket(1.0, 1.0, 1.0, 1.0), "Count")
+            self.cloudwatch.wake(event.at)
+
+    def weigh(self, what: str, number: int, sent: Sent, at: float) -> None:
+        """Count recipients of a message (Sends, Bounces, Complaints) for the metrics of reputation."""
+        self._ses_metrics.add(what, number, set_name=sent.configuration_set or "", tenant=sent.tenant or "", at=at)
 
     def notify(self, topic_arn: str, at: float, render: Callable[[], str], *, subject: str | None = SUBJECT) -> bool:
         """Publish a message of SES to a topic, rendered when it is read; False if the topic is gone."""
@@ -220,3 +236,16 @@ class Neighbours:
         name = f"{arn}:{self.place.new_uuid()}"
         queue_arn = self.place.arn("sqs", FEED_NAME)
         topic.subscriptions[name] = Subscription(name, arn, "sqs", queue_arn, self.place.account_id, "", True)
+
+
+def _dimension(given: Mapping[str, str], event: EventRecord) -> tuple[str, str]:
+    """Return a dimension with its value in this event, from tags, headers or the link; else its default."""
+    name, sent, found = given["DimensionName"], event.sent, None
+    match given["DimensionValueSource"]:
+        case "MESSAGE_TAG" if sent:
+            found = sent.tags.get(name) or sent.auto_tags.get(name)
+        case "EMAIL_HEADER" if sent:
+            found = next((value for header, value in sent.mail.headers if header.lower() == name.lower()), None)
+        case "LINK_TAG":
+            found = next(iter((event.link_tags or {}).get(name, ())), None)
+    return name, found or given["DefaultDimensionValue"]

@@ -46,6 +46,9 @@ class Posting:
     management: Management | None = None
 
 
+COUNTED_BOUNCES = frozenset({"General", "NoEmail", "Suppressed"})  # what counts in SES's bounce rate
+
+
 class DeliveryOperations(SuppressionOperations):
     """Deliver, in the scripted world of mailboxes."""
 
@@ -57,6 +60,7 @@ class DeliveryOperations(SuppressionOperations):
         fates = [(each, self._fate(each, posting, counts, call.now)) for each in mail.recipients]
         self._remember(posting, sent, [(each, "rejected" if mail.has_virus else fate.kind) for each, fate in fates])
         self._happen(sent, call.now, "SEND", partial(send_event, sent), ("SEND",))
+        self._weigh("Sends", sent, mail.recipients, call.now)
         if mail.has_virus:
             self._happen(sent, call.now, "REJECT", partial(reject_event, sent))
             return sent
@@ -145,6 +149,8 @@ class DeliveryOperations(SuppressionOperations):
             metric = "PERMANENT_BOUNCE" if fate.is_permanent else "TRANSIENT_BOUNCE"
             render = partial(bounce_event, sent, addresses, fate, at, feedback_id)
             self._happen(sent, at, "BOUNCE", render, (metric,))
+            if fate.is_permanent and fate.sub_type in COUNTED_BOUNCES:
+                self._weigh("Bounces", sent, addresses, at)
             if fate.is_permanent and fate.sub_type in REMEMBERED_BOUNCES:
                 self._suppress(sent, counts, addresses, ("BOUNCE", feedback_id, at))
             return
@@ -154,6 +160,7 @@ class DeliveryOperations(SuppressionOperations):
             feedback_id = self.new_message_id(at)
             render = partial(complaint_event, sent, addresses, at, feedback_id)
             self._happen(sent, at, "COMPLAINT", render, ("COMPLAINT",))
+            self._weigh("Complaints", sent, addresses, at)
             self._suppress(sent, counts, addresses, ("COMPLAINT", feedback_id, at))
 
     def _suppress(self, sent: Sent, counts: Suppression, addresses: list[str], why: tuple[str, str, float]) -> None:
@@ -161,6 +168,10 @@ class DeliveryOperations(SuppressionOperations):
         for address in addresses:
             if not is_simulated(address):
                 self.suppress(counts, Suppressed(address, reason, at, sent.message_id, feedback_id))
+
+    def _weigh(self, what: str, sent: Sent, addresses: list[str], at: float) -> None:
+        if number := sum(not is_simulated(each) for each in addresses):
+            self.bearer.weigh(what, number, sent, at)
 
     def _happen(
         self, sent: Sent, at: float, kind: str, render: Callable[[], str], metrics: tuple[str, ...] = ()
