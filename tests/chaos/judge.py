@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from tenantry.core.event import Fact
 
 EXPLAINED = {"refused", "expired", "cancelled", "suppressed"}
-HEARD = {"delivered": Fact.DELIVERED, "bounced": Fact.BOUNCED | Fact.BOUNCED_SOFT, "complained": Fact.COMPLAINED}
+HEARD = {
+    "delivered": Fact.DELIVERED, "bounced": Fact.BOUNCED | Fact.BOUNCED_SOFT, "complained": Fact.COMPLAINED,
+    "suppressed": Fact.BOUNCED,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

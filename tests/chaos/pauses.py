@@ -47,9 +47,15 @@ def against(paused: Iterable[Paused], deliveries: Iterable[Delivery]) -> list[st
     found = []
     for pause in paused:
         since = pause.answered if pause.answered - pause.asked < DRAIN_SECONDS else pause.fenced
-        late = sum(bisect_left(calls[s], pause.end_asked) - bisect_right(calls[s], since) for s in pause.streams)
-        if late > 0:
-            found.append(f"{pause.id}: {late} calls to SES ended while it stood")
+        late = [
+            at
+            for s in pause.streams
+            for at in calls[s][bisect_right(calls[s], since) : bisect_left(calls[s], pause.end_asked)]
+        ]
+        if late:
+            found.append(
+                f"{pause.id}: {len(late)} calls to SES ended while it stood, the last after {max(late) - since:.3f} s"
+            )
     return found
 
 
@@ -99,6 +105,7 @@ class Pauses(Trouble):
             return
         # an event that overtakes its answer settles the claim: the pause is rightly answered before the call ends
         self.order("faults", {"event": "*", "kind": "delay", "seconds": EVENT_SECONDS})
+        threading.Event().wait(3 * CALL_SECONDS)  # for the calls whose events are out already
         for tenant in self._until_done("GET", "/v1/tenants")["items"]:
             streams = self._until_done("GET", f"/v1/streams?tenant={tenant['id']}")["items"]
             bare = [one["id"].partition("_")[2] for one in streams]
