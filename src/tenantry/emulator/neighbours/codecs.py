@@ -71,6 +71,11 @@ def query_codec(service: str) -> QueryService:
 
 
 @cache
+def _content_type(service: str) -> str:
+    return f"application/x-amz-json-{json_codec(service).model.metadata.get('jsonVersion', '1.0')}"
+
+
+@cache
 def _codes(service: str) -> dict[str, str]:
     """Return the codes that JSON answers of a service which once spoke query tell beside its new names."""
     model = json_codec(service).model
@@ -116,8 +121,11 @@ def answer(asked: Asked, result: Mapping[str, Any] | None, request_id: str) -> t
         body = query_codec(asked.service).encode(asked.operation, result, request_id)
         return 200, {"content-type": "text/xml", "x-amzn-requestid": request_id}, body
     codec = json_codec(asked.service)
-    kind = f"application/x-amz-json-{codec.model.metadata.get('jsonVersion', '1.0')}"
-    return 200, {"content-type": kind, "x-amzn-requestid": request_id}, codec.encode(asked.operation, result)
+    return (
+        200,
+        {"content-type": _content_type(asked.service), "x-amzn-requestid": request_id},
+        codec.encode(asked.operation, result),
+    )
 
 
 def refuse(asked: Asked, error: SesError, request_id: str) -> tuple[int, dict[str, str], bytes]:
@@ -130,7 +138,5 @@ def refuse(asked: Asked, error: SesError, request_id: str) -> tuple[int, dict[st
     if codes:
         fault = "Receiver" if status >= 500 else "Sender"
         headers["x-amzn-query-error"] = f"{codes.get(error.code, error.code)};{fault}"
-    headers["content-type"] = (
-        f"application/x-amz-json-{json_codec(asked.service).model.metadata.get('jsonVersion', '1.0')}"
-    )
+    headers["content-type"] = _content_type(asked.service)
     return status, headers, body
