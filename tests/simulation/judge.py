@@ -233,20 +233,21 @@ class Judge:
 
     def _count_events(self) -> None:
         """Each event had its effect once: facts and counts are those of SES's own fates."""
-        bounced = {
-            (_digits(record.tags[MESSAGE_TAG]), address)
+        fates = [
+            ((_digits(record.tags[MESSAGE_TAG]), address), fate)
             for record in self.account.ledger.messages
             for address, fate in record.outcomes
-            if fate == "bounced"
-        }
+        ]
+        bounced = {each for each, fate in fates if fate in ("bounced", "suppressed")}
+        counting = {each for each, fate in fates if fate == "bounced"}  # what SES keeps back by a list does not count
         known = set(self._db.execute("SELECT message_id, address FROM recipient WHERE facts & ?", (int(Fact.BOUNCED),)))
         for message, address in sorted(bounced ^ known):
             self.violated(f"{message} to {address}: bounced at SES or in the store, and not in both")
         counted, handed = self._db.execute(
             "SELECT COALESCE(SUM(bounced), 0), COALESCE(SUM(handed), 0) FROM bucket"
         ).fetchone()
-        if counted != len(bounced):
-            self.violated(f"{len(bounced)} bounces happened and {counted} were counted")
+        if counted != len(counting):
+            self.violated(f"{len(counting)} bounces happened and {counted} were counted")
         (placed,) = self._db.execute(
             "SELECT COUNT(*) FROM recipient r JOIN message m ON m.id = r.message_id WHERE m.state = 'handed'"
             " AND NOT r.facts & ?",

@@ -41,7 +41,7 @@ class Scope(NamedTuple):
     service: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Arrival:
     """One HTTP request whose body is read: path still percent-encoded, header names in lower case."""
 

@@ -42,7 +42,7 @@ class MessageRecord:
     outcomes: list[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EventRecord:
     """One event of a message: when it is due (epoch seconds), its kind as in MatchingEventTypes, how its JSON is made.
 

@@ -50,23 +50,30 @@ class Place:
 
     def queue_at(self, arn: str) -> Queue | None:
         """Return the queue of an ARN, in this place or another, or None."""
-        parts = arn.split(":", 5)
-        if len(parts) < 6 or parts[2] != "sqs":
-            return None
-        place = self.place_of(arn)
-        return place.queues.get(parts[5]) if place else None
+        found = self._queue_and_place(arn)
+        return found[0] if found else None
 
     def put(self, arn: str, entry: Entry) -> bool:
         """Put an entry into the queue of an ARN; False if there is no such queue."""
-        queue, place = self.queue_at(arn), self.place_of(arn)
-        if queue is None or place is None:
+        found = self._queue_and_place(arn)
+        if found is None:
             return False
+        queue, place = found
         if delay := queue.settings.delay_seconds:
             queue.put_delayed(entry, entry.sent_at + delay)
         else:
             queue.put(entry)
         place.published += 1
         return True
+
+    def _queue_and_place(self, arn: str) -> "tuple[Queue, Place] | None":
+        parts = arn.split(":", 5)
+        if len(parts) < 6 or parts[2] != "sqs":
+            return None
+        is_here = parts[4] == self.account_id and parts[3] == self.region
+        place = self if is_here else self.place_of(arn)
+        queue = place.queues.get(parts[5]) if place else None
+        return (queue, place) if queue is not None and place is not None else None
 
 
 def refused(code: str, message: str, status: int = 400) -> SesError:

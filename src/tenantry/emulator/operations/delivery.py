@@ -31,10 +31,14 @@ from tenantry.emulator.vdm import NO_FEEDBACK, isp_of
 
 # The last three are the deliveries that complaints, opens and clicks are measured against.
 DELIVERED = ("DELIVERY", "DELIVERY_COMPLAINT", "DELIVERY_OPEN", "DELIVERY_CLICK")
+# Told in bounces, but mail that never left: it does not count in SES's bounce rate.
+KEPT_BACK = frozenset(
+    {"OnAccountSuppressionList", "OnTenantSuppressionList", "EmailValidationSuppressed", "UnsubscribedRecipient"}
+)
 REMEMBERED_BOUNCES = frozenset({"General", "NoEmail"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Posting:
     """One message that was taken for delivery."""
 
@@ -49,6 +53,10 @@ class Posting:
 COUNTED_BOUNCES = frozenset({"General", "NoEmail", "Suppressed"})  # what counts in SES's bounce rate
 
 
+def _outcome(fate: Fate) -> str:
+    return "suppressed" if fate.sub_type in KEPT_BACK else fate.kind
+
+
 class DeliveryOperations(SuppressionOperations):
     """Deliver, in the scripted world of mailboxes."""
 
@@ -58,7 +66,9 @@ class DeliveryOperations(SuppressionOperations):
         sent = self._sent(posting, call)
         counts = self.suppression_for(sender.found_set, sender.tenant)
         fates = [(each, self._fate(each, posting, counts, call.now)) for each in mail.recipients]
-        self._remember(posting, sent, [(each, "rejected" if mail.has_virus else fate.kind) for each, fate in fates])
+        self._remember(
+            posting, sent, [(each, "rejected" if mail.has_virus else _outcome(fate)) for each, fate in fates]
+        )
         self._happen(sent, call.now, "SEND", partial(send_event, sent), ("SEND",))
         self._weigh("Sends", sent, mail.recipients, call.now)
         if mail.has_virus:
@@ -105,8 +115,8 @@ class DeliveryOperations(SuppressionOperations):
         if posting.management and posting.management.has_left(plain):
             return Fate("bounced", "UnsubscribedRecipient")
         found = posting.sender.found_set
-        options = found.options.get("SuppressionOptions", {}).get("ValidationOptions") if found else None
-        options = options or self.profile.validation
+        own = found.options.get("SuppressionOptions") if found else None
+        options = (own and own.get("ValidationOptions")) or self.profile.validation
         if options and not is_simulated(plain) and refuses(options, plain, self.recipients.rule_for(plain)):
             return Fate("bounced", "EmailValidationSuppressed")
         return self.recipients.fate(address, self.random)

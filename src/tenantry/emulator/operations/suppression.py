@@ -5,6 +5,7 @@ suppression list", "tenant-level suppression", "configuration set-level suppress
 tenant the account, and the scope picks the list that is both checked and written.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,12 @@ from tenantry.emulator.state import State
 GLOBAL_SECONDS = 14 * 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Suppression:
     """What counts for one send: the list, for which reasons, and whose it is."""
 
     entries: Registry[Suppressed]
-    reasons: frozenset[str]
+    reasons: Sequence[str]
     is_tenants: bool
 
     @property
@@ -80,8 +81,8 @@ class SuppressionOperations(State):
         scope = own.get("SuppressionScope", theirs.get("SuppressionScope", "ACCOUNT"))
         reasons = own.get("SuppressedReasons", theirs.get("SuppressedReasons", self.profile.suppressed_reasons))
         if scope == "TENANT" and tenant:
-            return Suppression(tenant.suppressed, frozenset(reasons), True)
-        return Suppression(self.suppressed, frozenset(reasons), False)
+            return Suppression(tenant.suppressed, reasons, True)
+        return Suppression(self.suppressed, reasons, False)
 
     def suppress(self, counts: Suppression, entry: Suppressed) -> None:
         """Write an address down that bounced hard or complained, if its reason counts; an older entry stays."""
