@@ -295,7 +295,7 @@ async def _settle(world: World, start: Ground) -> None:
         queue = world.account.queues[FEED_NAME]
         assert isinstance(queue, Postman)
         events = sum(queue.depth(world.cloud.now())) + queue.on_the_way
-        if not events and world.account.next_due() is None and not world.judge.unsettled():
+        if not events and world.cloud.next_event() is None and not world.judge.unsettled():
             return
 
 

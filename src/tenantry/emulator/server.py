@@ -110,10 +110,14 @@ class LocalSes:
         self, route: tuple[str, dict[str, str]], arrival: Arrival, account: Account, call: Call
     ) -> Answer:
         name, labels = route
+        latency = self.account.options.latency_seconds if name == "SendEmail" else 0.0
+        if latency:  # half of it before SES takes the mail, half of it on the way back
+            await asyncio.sleep(latency / 2)
+            call = replace(call, now=self._clock())
         answer = account.call(Request(self._ses, name, arrival.body, labels, arrival.query), call)
         self._wake(account)
-        if name == "SendEmail" and (latency := self.account.options.latency_seconds):
-            await asyncio.sleep(latency)
+        if latency:
+            await asyncio.sleep(latency / 2)
         return answer
 
     async def _neighbour_call(self, asked: Asked, account: Account, call: Call, receive: Receive) -> Answer:
