@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from tenantry.app.clock import SystemClock
 from tenantry.store.store import Store
-from tenantry.wire.sigv4 import Problem, SignedRequest, Terms, claimed_key, verified
+from tenantry.wire.sigv4 import Problem, SignedRequest, Terms, claimed, verified
 
 PATH = "/bare"
 ANSWER = b'{"MessageId":"bare"}'
@@ -38,10 +38,11 @@ class Bare:
             message = await receive()
             body += message["body"]
         request = SignedRequest(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"], body)
-        key = claimed_key(request)
-        if isinstance(key, Problem):
-            raise TypeError(key.message)
-        if problem := verified(request, self._secrets[key], sha256(body).hexdigest(), Terms(self._clock.wall())):
+        claim = claimed(request)
+        if isinstance(claim, Problem):
+            raise TypeError(claim.message)
+        secret, terms = self._secrets[claim.access_key], Terms(self._clock.wall())
+        if problem := verified(request, secret, sha256(body).hexdigest(), terms, claim):
             raise TypeError(problem.message)
         committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((body, committed))

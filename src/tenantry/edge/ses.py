@@ -24,7 +24,7 @@ from tenantry.edge.ses_message import QUICK, Call, Decoded, SendEmail, decode, i
 from tenantry.flow.accept import busy
 from tenantry.ports import StoreBusy, StoreRejected
 from tenantry.wire.aws import Service, WireError
-from tenantry.wire.sigv4 import Problem, SignedRequest, Terms, claimed_key, verified
+from tenantry.wire.sigv4 import Claimed, Problem, SignedRequest, Terms, claimed, verified
 
 PREFIX = "/v2/email"
 REQUEST_ID = b"x-amzn-requestid"
@@ -51,23 +51,23 @@ class SesDoor:
         if body is None:
             return errors.ses_answer(errors.too_large(self._doors.max_body_bytes))
         request = SignedRequest(scope["method"], path, query, scope["headers"], body)
-        claimed = claimed_key(request)
-        if isinstance(claimed, Problem):
-            return errors.signature_answer(claimed)
-        found = await self._keyring.find(claimed)
+        claim = claimed(request)
+        if isinstance(claim, Problem):
+            return errors.signature_answer(claim)
+        found = await self._keyring.find(claim.access_key)
         if found is None:
             return errors.ses_answer(errors.NO_SUCH_KEY)
-        key, secret = found
         if len(body) <= OFF_LOOP_BYTES:
-            decoded = self._read(request, key, secret, route[0])
+            decoded = self._read(request, claim, found, route[0])
         else:
-            decoded = await asyncio.to_thread(self._read, request, key, secret, route[0])
-        return decoded if isinstance(decoded, Answer) else await self._accept(key, decoded)
+            decoded = await asyncio.to_thread(self._read, request, claim, found, route[0])
+        return decoded if isinstance(decoded, Answer) else await self._accept(found[0], decoded)
 
-    def _read(self, request: SignedRequest, key: Key, secret: str, operation: str) -> Decoded | Answer:
+    def _read(self, request: SignedRequest, claim: Claimed, found: tuple[Key, str], operation: str) -> Decoded | Answer:
         """Verify and decode; all of it is work for the CPU, so that it can be done in a thread."""
-        digest = sha256(request.body)
-        if problem := verified(request, secret, digest.hexdigest(), Terms(self._doors.clock.wall(), SKEW_SECONDS)):
+        (key, secret), digest = found, sha256(request.body)
+        terms = Terms(self._doors.clock.wall(), SKEW_SECONDS)
+        if problem := verified(request, secret, digest.hexdigest(), terms, claim):
             return errors.signature_answer(problem)
         if key.revoked_at is not None:  # told only to who holds the secret
             return errors.ses_answer(REVOKED, errors.NO_SUCH_KEY.message)

@@ -100,8 +100,7 @@ class Credential:
     signature: str
 
 
-@dataclass(frozen=True, slots=True)
-class SignedRequest:
+class SignedRequest(NamedTuple):
     """A request as it came over the wire: path and query still encoded, header names lower-case (ASGI's raw form)."""
 
     method: str
@@ -208,7 +207,7 @@ def parse_authorization(header: str | bytes) -> Credential | None:
         return None
     if found is None:
         return None
-    claim, signature = found
+    _, claim, signature = found
     return Credential(claim.access_key, claim.date, claim.region, claim.service, claim.names, signature)
 
 
@@ -240,17 +239,26 @@ def _claim(before_signature: bytes) -> _Claim | None:
 _remembered_claim = lru_cache(maxsize=4096)(_claim)
 
 
-def _read_authorization(header: bytes) -> tuple[_Claim, str] | None:
+class Claimed(NamedTuple):
+    """What a request's Authorization header claims, read once for the key and for the check; nothing is proven yet."""
+
+    access_key: str
+    claim: _Claim
+    signature: str
+
+
+def _read_authorization(header: bytes) -> Claimed | None:
     before, mark, after = header.rpartition(b"Signature=")
     match = _SIGNATURE.fullmatch(after)
     if match is None or len(header) > AUTHORIZATION_BYTES_MAX:
         return None
     before += mark
     claim = _remembered_claim(before) if len(before) <= _REMEMBERED_BYTES else _claim(before)
-    return (claim, match[1].decode("ascii")) if claim else None
+    return Claimed(claim.access_key, claim, match[1].decode("ascii")) if claim else None
 
 
-def _claimed(request: SignedRequest) -> tuple[_Claim, str] | Problem:
+def claimed(request: SignedRequest) -> Claimed | Problem:
+    """Read what a request claims to be signed with, or say why that cannot be told."""
     if request.query and (b"X-Amz-Signature" in request.query or b"X-Amz-Credential" in request.query):
         return PRESIGNED
     given = [value for name, value in request.headers if name == b"authorization"]
@@ -262,12 +270,6 @@ def _claimed(request: SignedRequest) -> tuple[_Claim, str] | Problem:
         "Authorization header requires 'Credential', 'SignedHeaders' and 'Signature' parameters in the form"
         f" '{ALGORITHM} Credential=KEY/DATE/REGION/SERVICE/aws4_request, SignedHeaders=..., Signature=...'."
     )
-
-
-def claimed_key(request: SignedRequest) -> str | Problem:
-    """Return the id of the key that a request claims to be signed with, or why that cannot be told."""
-    claimed = _claimed(request)
-    return claimed if isinstance(claimed, Problem) else claimed[0].access_key
 
 
 def verify(
@@ -288,12 +290,14 @@ class Terms(NamedTuple):
     service: str = "ses"
 
 
-def verified(request: SignedRequest, secret: str, body_digest: str, terms: Terms) -> Problem | None:
-    """Do what verify does for a caller that needs the body's SHA-256, too, and has computed it: 64 hex digits."""
-    claimed = _claimed(request)
-    if isinstance(claimed, Problem):
-        return claimed
-    claim, signature = claimed
+def verified(
+    request: SignedRequest, secret: str, body_digest: str, terms: Terms, found: Claimed | None = None
+) -> Problem | None:
+    """Do what verify does for a caller that has the body's SHA-256, 64 hex digits, or what `claimed` read in this request."""
+    read = found or claimed(request)
+    if isinstance(read, Problem):
+        return read
+    _, claim, signature = read
     headers = _joined(request.headers, claim.wanted)
     if isinstance(headers, Problem):
         return headers
