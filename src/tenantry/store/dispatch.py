@@ -17,6 +17,7 @@ from tenantry.core.turn import ClassShare, Credit, Lane, Parked, Pick, Shares, T
 from tenantry.ports import AccountReading
 from tenantry.store import tables
 from tenantry.store.breaker import BREAKER, read_breaker
+from tenantry.store.floors import Floors
 from tenantry.store.seam import DriverRow, Queries, Relation, relation
 
 BUCKET_SECONDS = 0.25  # how much of a second's rate may gather while nothing is sent
@@ -37,7 +38,7 @@ CREDIT = (
 LANES = " UNION ALL ".join(
     "SELECT * FROM (SELECT lane.stream_id, lane.tenant_id, lane.stream_class, lane.tag, lane.weight, lane.tokens,"
     " lane.tokens_at, s.send_limit, (SELECT p.id FROM pause p WHERE p.ended_at IS NULL"
-    " AND p.scope_id IN (lane.stream_id, lane.tenant_id, lane.pool_id, lane.cell_id) LIMIT 1) AS pause_id"
+    " AND p.scope_id IN (lane.stream_id, lane.tenant_id, lane.pool_id, lane.cell_id) LIMIT 1) AS pause_id, lane.pool_id"
     " FROM lane JOIN stream s ON s.id = lane.stream_id WHERE lane.cell_id = :cell"
     f" AND lane.stream_class = '{name}' AND lane.ready ORDER BY lane.tag LIMIT :most) AS {name}"
     for name in StreamClass
@@ -50,13 +51,18 @@ BUSY_LANES = (  # skips from one stream to the next, however much mail each has
 STRANDED = (
     f"NOT lane.ready AND lane.stream_id IN (SELECT stream_id FROM busy) AND {DUE} AND {PROVISIONED} AND {NO_PAUSE}"
 )
+FLOORED = "x.stream_id = w.stream_id AND x.due_at >= w.floor AND x.due_at <= :now"  # see floors.py
 HEADS = {
-    "postgresql": "SELECT w.stream_id, h.message_id, h.cost FROM {w} CROSS JOIN LATERAL (SELECT x.message_id, x.cost"
-    " FROM waiting x WHERE x.stream_id = w.stream_id AND x.due_at <= :now ORDER BY x.due_at, x.message_id LIMIT :depth) h",
-    "sqlite": "SELECT w.stream_id, h.message_id, h.cost FROM {w} CROSS JOIN waiting h ON h.message_id IN (SELECT x.message_id"
-    " FROM waiting x WHERE x.stream_id = w.stream_id AND x.due_at <= :now ORDER BY x.due_at, x.message_id LIMIT :depth)"
+    "postgresql": "SELECT w.stream_id, h.message_id, h.cost, h.due_at FROM {w} CROSS JOIN LATERAL (SELECT x.message_id,"
+    f" x.cost, x.due_at FROM waiting x WHERE {FLOORED} ORDER BY x.due_at, x.message_id LIMIT :depth) h",
+    "sqlite": "SELECT w.stream_id, h.message_id, h.cost, h.due_at FROM {w} CROSS JOIN waiting h ON h.message_id IN"
+    f" (SELECT x.message_id FROM waiting x WHERE {FLOORED} ORDER BY x.due_at, x.message_id LIMIT :depth)"
     " ORDER BY w.stream_id, h.due_at, h.message_id",
 }
+IDLE = (
+    "UPDATE lane SET ready = false FROM {w} WHERE lane.stream_id = w.stream_id"
+    f" AND NOT EXISTS (SELECT 1 FROM waiting x WHERE {FLOORED})"
+)
 
 
 def won_back(backoff: float, seconds: float) -> float:
@@ -66,6 +72,8 @@ def won_back(backoff: float, seconds: float) -> float:
 
 class DispatchQueries(Queries):
     """Implements the turn's half of ports.DispatchStep."""
+
+    floors: Floors
 
     async def consume_wakes(self, cell: CellId) -> int:
         """See ports.DispatchStep."""
@@ -113,6 +121,7 @@ class DispatchQueries(Queries):
         rows = await self.run(LANES, cell=cell, most=2 * most)  # tenants with several lanes take several places
         if not rows:
             return ()
+        self._pools = {self.seam.id(StreamId, row[0]): self.seam.id(PoolId, row[-1]) for row in rows}
         tenants = len({(row[1], row[2]) for row in rows})
         heads = await self._heads([row[0] for row in rows], min(most, max(4, ceil(4 * most / tenants))))
         return [self._lane(row, heads) for row in rows]
@@ -120,18 +129,24 @@ class DispatchQueries(Queries):
     async def _heads(self, streams: Sequence[str], depth: int) -> Mapping[str, tuple[Waiting, ...]]:
         """Return by stream the first due messages: a tenant with one lane may need its whole share of the turn of it."""
         heads: dict[str, list[Waiting]] = defaultdict(list)
+        first: dict[str, object] = {}
+        since = {stream: self.floors.of(stream, self.now) for stream in streams}
         found = await self.run(
             HEADS[self.seam.name],
-            relation("w(stream_id uuid)", [(stream,) for stream in streams]),
+            relation("w(stream_id uuid, floor timestamptz)", list(since.items())),
             now=self.now,
             depth=depth,
         )
-        for stream, message, cost in found:
+        for stream, message, cost, due_at in found:
             heads[stream].append(Waiting(self.seam.id(MessageId, message), cost))
+            first.setdefault(stream, due_at)
+        for stream, floor in since.items():
+            due = self.seam.at(first[stream]) if stream in first else None
+            self.floors.note(stream, floor, due, self.now)
         return {stream: tuple(found) for stream, found in heads.items()}
 
     def _lane(self, row: DriverRow, heads: Mapping[str, tuple[Waiting, ...]]) -> Lane:
-        stream, tenant, stream_class, tag, weight, tokens, tokens_at, limit, pause = row
+        stream, tenant, stream_class, tag, weight, tokens, tokens_at, limit, pause, _ = row
         allowance = None
         if limit is not None:
             elapsed = (self.now - self.seam.at(tokens_at)).total_seconds()
@@ -177,18 +192,15 @@ class DispatchQueries(Queries):
         }
         mailboxes = await self._mailboxes(wanted)
         found = await self.run(
-            "SELECT m.id, m.tenant_id, m.stream_id, m.sender, m.reply_to, m.tags, c.body, lane.pool_id FROM {w}"
-            " JOIN message m ON m.id = w.message_id AND m.state = 'waiting' JOIN content c ON c.message_id = m.id"
-            " JOIN lane ON lane.stream_id = m.stream_id",
+            "SELECT m.id, m.tenant_id, m.stream_id, m.sender, m.reply_to, m.tags, c.body FROM {w}"
+            " JOIN message m ON m.id = w.message_id AND m.state = 'waiting' JOIN content c ON c.message_id = m.id",
             wanted,
         )
         claims: dict[MessageId, Claim] = {}
-        pools: dict[MessageId, PoolId] = {}
-        for *row, pool in found:
+        for row in found:
             message_id = self.seam.id(MessageId, row[0])
             if message_id in taken:
                 claims[message_id] = self._claim(row, mailboxes.get(message_id, {}), taken[message_id] + 1)
-                pools[message_id] = self.seam.id(PoolId, pool)
         await self._settle_suppressed([claim for claim in claims.values() if not claim.to + claim.cc + claim.bcc])
         ordered = [
             claim for pick in picks if (claim := claims.get(pick.message_id)) and claim.to + claim.cc + claim.bcc
@@ -203,7 +215,7 @@ class DispatchQueries(Queries):
                     cell,
                     claim.stream_id,
                     claim.tenant_id,
-                    pools[claim.message_id],
+                    self._pools[claim.stream_id],
                     worker,
                     claim.number,
                     len(claim.to + claim.cc + claim.bcc),
@@ -280,11 +292,8 @@ class DispatchQueries(Queries):
         await self._charge_limits(lanes, turn.picks)
         await self._park(turn.parked)
         if turn.emptied:
-            await self.run(
-                f"UPDATE lane SET ready = false WHERE stream_id IN (SELECT w.stream_id FROM {{w}}) AND NOT {DUE}",
-                relation("w(stream_id uuid)", [(stream,) for stream in sorted(turn.emptied)]),
-                now=self.now,
-            )
+            idle = [(stream, self.floors.of(str(self.seam.raw(stream)), self.now)) for stream in sorted(turn.emptied)]
+            await self.run(IDLE, relation("w(stream_id uuid, floor timestamptz)", idle), now=self.now)
 
     async def _charge_limits(self, lanes: Sequence[Lane], picks: Sequence[Pick]) -> None:
         left = {lane.stream_id: lane.allowance for lane in lanes if lane.allowance is not None}
@@ -322,6 +331,7 @@ class DispatchQueries(Queries):
             cell=cell,
             now=self.now,
         )
+        self.floors.forget(stream for (stream,) in woken)  # a look that began too late may be why
         return len(woken)
 
     async def set_account(self, cell: CellId, reading: AccountReading) -> None:
@@ -339,6 +349,7 @@ class DispatchQueries(Queries):
         )
 
     _breaker: Breaker
+    _pools: Mapping[StreamId, PoolId]  # of the lanes that were read
     _tokens: float
     _rate: float
     _backoff: float

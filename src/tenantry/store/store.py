@@ -22,6 +22,7 @@ from tenantry.ports import StoreBusy, StoreInDoubt
 from tenantry.store import tables
 from tenantry.store.accept import AcceptQueries, SenderCache
 from tenantry.store.dispatch import DispatchQueries
+from tenantry.store.floors import Floors
 from tenantry.store.guard import GuardQueries
 from tenantry.store.ingest import IngestQueries
 from tenantry.store.manage import FleetScope, TenantScope
@@ -46,6 +47,7 @@ class Step(AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, Provisio
         self.sender_cache = store.sender_cache
         self.vault = store.vault
         self.claim_mark = store.claim_mark
+        self.floors = store.floors
         self.refusals = store.refusals
 
 
@@ -67,6 +69,7 @@ class Store:
         self.seam = seam
         self.vault = vault
         self.sender_cache = SenderCache()
+        self.floors = Floors()
         self.refusals = Refusals()
         self._lines = lines
         self._acting = Acting()
