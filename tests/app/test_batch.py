@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy import text
 
@@ -43,7 +43,7 @@ async def test_each_caller_gets_the_answer_to_its_own(desk: Desk) -> None:
     member = await worlds.member(desk.store)
     batcher = Batcher(desk.store, 64, 2, Bell())
     good = worlds.submission(member)
-    wanted = [replace(good, stream="nowhere") if number % 3 == 0 else good for number in range(30)]
+    wanted = [good._replace(stream="nowhere") if number % 3 == 0 else good for number in range(30)]
     answers = await asyncio.gather(*(batcher.accept(one) for one in wanted))
     assert [isinstance(answer, Refusal) for answer in answers] == [number % 3 == 0 for number in range(30)]
 
@@ -61,7 +61,7 @@ async def test_large_content_commits_alone(desk: Desk) -> None:
     """Nobody waits for a neighbour's megabytes to reach the disk."""
     member, bell = await worlds.member(desk.store), Bell()
     small = worlds.submission(member)
-    large = replace(small, content=b'"' + b"x" * ALONE_BYTES + b'"')
+    large = small._replace(content=b'"' + b"x" * ALONE_BYTES + b'"')
     batcher = Batcher(desk.store, 64, 1, bell)
     await asyncio.gather(*(batcher.accept(one) for one in (small, small, large, large, small, small)))
     assert bell.rung == 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 from sqlalchemy import text
 
@@ -37,10 +36,10 @@ async def test_a_refused_submission_changes_nothing_and_harms_no_other(ground: G
     """In one batch the good are accepted and the bad refused, each with its own rule."""
     member = await worlds.member(ground.store)
     good = worlds.submission(member)
-    foreign = replace(good, authors=("boss@elsewhere.example",))
-    nowhere = replace(good, stream="no-such-stream")
-    crowd = replace(good, to=tuple(f"p{number}@there.example" for number in range(51)))
-    stranger = replace(good, key_id=KeyId("key_" + "f" * 32))
+    foreign = good._replace(authors=("boss@elsewhere.example",))
+    nowhere = good._replace(stream="no-such-stream")
+    crowd = good._replace(to=tuple(f"p{number}@there.example" for number in range(51)))
+    stranger = good._replace(key_id=KeyId("key_" + "f" * 32))
     answers = await accept(ground.store, [foreign, good, nowhere, crowd, stranger, good])
     codes = [answer.code if isinstance(answer, Refusal) else "accepted" for answer in answers]
     assert codes == [
@@ -57,7 +56,7 @@ async def test_a_refused_submission_changes_nothing_and_harms_no_other(ground: G
 async def test_a_value_that_cannot_be_stored_refuses_its_own_submission_only(ground: Ground) -> None:
     """A batch that the store rejects is split until only the poisoned one is refused."""
     member = await worlds.member(ground.store)
-    poisoned = replace(worlds.submission(member), subject="half a character: \ud800")
+    poisoned = worlds.submission(member)._replace(subject="half a character: \ud800")
     batch = [worlds.submission(member), poisoned, *(worlds.submission(member) for _ in range(5))]
     answers = await accept(ground.store, batch)
     assert [isinstance(answer, Refusal) for answer in answers] == [False, True, *[False] * 5]
@@ -95,7 +94,7 @@ async def test_equal_idempotency_keys_get_the_first_answer(ground: Ground) -> No
     (third,) = await accept(ground.store, [wanted])
     assert isinstance(first, Accepted)
     assert [one._replace(repeated=False) for one in (second, third) if isinstance(one, Accepted)] == [first, first]
-    (other,) = await accept(ground.store, [replace(wanted, body_digest=b"another body")])
+    (other,) = await accept(ground.store, [wanted._replace(body_digest=b"another body")])
     assert isinstance(other, Refusal)
     assert other.code is RefusalCode.IDEMPOTENCY_MISMATCH
     assert await count(ground, "message") == 1
@@ -118,7 +117,7 @@ async def test_an_idempotency_key_is_forgotten_after_its_time(ground: Ground) ->
     wanted = worlds.submission(member, key="order-1")
     (first,) = await accept(ground.store, [wanted])
     ground.advance(wanted.remember_seconds + 1)
-    (again,) = await accept(ground.store, [replace(wanted, body_digest=b"another body")])
+    (again,) = await accept(ground.store, [wanted._replace(body_digest=b"another body")])
     assert isinstance(first, Accepted)
     assert isinstance(again, Accepted)
     assert again.id != first.id
@@ -144,7 +143,7 @@ async def test_a_suppressed_recipient_is_named_and_never_a_reason_to_refuse(grou
             ]
         )
     wanted = worlds.submission(member, "Gone@there.example", "angry@there.example")
-    transactional, marketing = await accept(ground.store, [wanted, replace(wanted, stream="marketing")])
+    transactional, marketing = await accept(ground.store, [wanted, wanted._replace(stream="marketing")])
     assert isinstance(transactional, Accepted)
     assert isinstance(marketing, Accepted)
     assert transactional.suppressed == ("gone@there.example",)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import text
@@ -53,8 +52,7 @@ async def test_a_message_is_claimed_once(ground: Ground) -> None:
 async def test_a_claim_holds_all_that_the_send_needs(ground: Ground) -> None:
     """Recipients by kind, content bytes, tags and names are those of the submission."""
     member = await worlds.member(ground.store)
-    wanted = replace(
-        worlds.submission(member, "Ann <ann@there.example>"),
+    wanted = worlds.submission(member, "Ann <ann@there.example>")._replace(
         cc=("cc@there.example",),
         bcc=("bcc@there.example",),
         reply_to=("answers@acme.example",),

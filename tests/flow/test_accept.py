@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,7 +65,7 @@ async def test_only_the_poisoned_is_refused_wherever_it_stands(failing: worlds.F
     good = worlds.submission(member)
     for place in range(5):
         batch = [good] * 5
-        batch[place] = replace(good, subject="half a character: \ud800")
+        batch[place] = good._replace(subject="half a character: \ud800")
         answers = await accept(failing.real, batch)
         assert [isinstance(answer, Refusal) for answer in answers] == [number == place for number in range(5)]
 

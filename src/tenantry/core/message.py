@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tenantry.core.ids import KeyId, MessageId, StreamId, TenantId
@@ -61,8 +62,10 @@ class MessageState(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+# One or more of these is made for each message, so they are named tuples: a frozen dataclass takes three times as long.
+
+
+class Submission(NamedTuple):
     """What a door was handed, decoded and free of injection, not yet admitted.
 
     authors: every address of From and Sender, and the envelope sender, lower-cased domain; each is bound to an identity.
@@ -80,7 +83,7 @@ class Submission:
     subject: str
     content: bytes
     stream: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = MappingProxyType({})
     idempotency_key: str | None = None
     body_digest: bytes = b""
     remember_seconds: int = 0
@@ -89,9 +92,6 @@ class Submission:
     def recipients(self) -> tuple[str, ...]:
         """Every mailbox as the submission wrote it, in the order to, cc, bcc."""
         return self.to + self.cc + self.bcc
-
-
-# Three of these are made for each message, so they are named tuples: a frozen dataclass takes three times as long.
 
 
 class Addressee(NamedTuple):
