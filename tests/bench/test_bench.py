@@ -26,5 +26,5 @@ async def test_the_bench_tells_what_it_took(monkeypatch: pytest.MonkeyPatch) -> 
     """Each figure becomes a document with its ratio, goal and what was compared, whatever the ratio is."""
     monkeypatch.setitem(accept.SIZES, True, (1, 64))
     found = json.loads(json.dumps(documents(await accept.figures("sqlite", True))))
-    assert [one["name"] for one in found] == ["accept", "accept sdk"]
+    assert [one["name"] for one in found] == ["accept", "accept sdk", "accept bare", "accept of bare"]
     assert all(one["value"] > 0 and one["goal"] and one["compared"] and one["detail"] for one in found)

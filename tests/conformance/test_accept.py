@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 from sqlalchemy import text
 
@@ -10,6 +11,7 @@ from tenantry.core.ids import KeyId
 from tenantry.core.message import Accepted, Refusal, RefusalCode
 from tenantry.flow.accept import accept
 from tenantry.ports import Suppression
+from tenantry.store.accept import SenderCache
 from tests import worlds
 from tests.conformance.conftest import Ground
 
@@ -173,3 +175,16 @@ async def test_ids_are_in_the_order_of_arrival(ground: Ground) -> None:
     answers += await worlds.accepted(ground.store, member, 50)
     ids = [answer.id for answer in answers]
     assert ids == sorted(ids)
+
+
+async def test_a_sender_that_is_remembered_is_read_anew_after_a_minute(ground: Ground) -> None:
+    """A database that lost commits counts revisions again: what was read at such a number is not believed for good."""
+    member = await worlds.member(ground.store)
+    async with ground.store.reading() as step:
+        (sender,) = (await step.senders([member.key_id])).values()
+        now = step.now
+    cache = SenderCache()
+    cache.put(7, now, sender)
+    at = {seconds: cache.get(member.tenant_id, 7, now + timedelta(seconds=seconds)) for seconds in (-1, 0, 59, 60)}
+    assert at == {-1: None, 0: sender, 59: sender, 60: None}
+    assert cache.get(member.tenant_id, 8, now) is None

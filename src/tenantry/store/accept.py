@@ -18,6 +18,8 @@ from tenantry.store.seam import CHANNEL, DriverRow, Insert, Queries, relation
 from tenantry.store.tables import AnyId
 
 K = TypeVar("K", bound=Id)
+SENDER_KEPT = timedelta(minutes=1)
+NOTHING = timedelta(0)
 SENDERS_KEPT = 100_000  # about 1 kB each; reading one anew costs as much as the rest of accepting a message
 _WAITING, _SETTLED = MessageState.WAITING.value, MessageState.SUPPRESSED.value
 QUEUED = int(Fact.QUEUED)
@@ -49,27 +51,31 @@ _LOOK_UP_NAMES = (
 
 
 class SenderCache:
-    """Senders by tenant, each true for one revision of its tenant; a reader compares revisions in its own transaction."""
+    """Senders by tenant, each true for one revision of its tenant; a reader compares revisions in its own transaction.
+
+    A database that went back in time counts revisions that it has counted before: hence each is read anew after a minute.
+    """
 
     def __init__(self) -> None:
         """Start empty."""
-        self._kept: dict[TenantId, tuple[int, Sender]] = {}
+        self._kept: dict[TenantId, tuple[int, datetime, Sender]] = {}
         self._shared: dict[Id, Id] = {}
 
     def shared(self, given: K) -> K:
         """Return one object for equal ids of cells and pools: many senders hold the same few."""
         return cast(K, self._shared.setdefault(given, given))
 
-    def get(self, tenant_id: TenantId, revision: int) -> Sender | None:
-        """Return the sender as of this revision, if known."""
+    def get(self, tenant_id: TenantId, revision: int, now: datetime) -> Sender | None:
+        """Return the sender as of this revision, if it was read within the last minute."""
         kept = self._kept.get(tenant_id)
-        return kept[1] if kept and kept[0] == revision else None
+        return kept[2] if kept and kept[0] == revision and NOTHING <= now - kept[1] < SENDER_KEPT else None
 
-    def put(self, revision: int, sender: Sender) -> None:
-        """Remember a sender, forgetting the oldest when there are too many."""
+    def put(self, revision: int, now: datetime, sender: Sender) -> None:
+        """Remember a sender as read now, forgetting the one read longest ago when there are too many."""
+        self._kept.pop(sender.tenant.id, None)
         if len(self._kept) >= SENDERS_KEPT:
             del self._kept[next(iter(self._kept))]
-        self._kept[sender.tenant.id] = (revision, sender)
+        self._kept[sender.tenant.id] = (revision, now, sender)
 
 
 class AcceptQueries(Queries):
@@ -85,14 +91,15 @@ class AcceptQueries(Queries):
             relation("w(id uuid)", [(key,) for key in keys]),
         )
         known = {
-            tenant: self.sender_cache.get(self.seam.id(TenantId, tenant), revision) for _, tenant, revision in found
+            tenant: self.sender_cache.get(self.seam.id(TenantId, tenant), revision, self.now)
+            for _, tenant, revision in found
         }
         missed = {tenant: revision for _, tenant, revision in found if known[tenant] is None}
         if missed:
             read = await self._senders(sorted(missed))
             known.update(read)
             for tenant, fresh in read.items():
-                self.sender_cache.put(missed[tenant], fresh)
+                self.sender_cache.put(missed[tenant], self.now, fresh)
         return {self.seam.id(KeyId, key): sender for key, tenant, _ in found if (sender := known[tenant]) is not None}
 
     async def _senders(self, tenants: Sequence[str]) -> dict[str, Sender]:
