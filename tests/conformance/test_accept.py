@@ -180,7 +180,7 @@ async def test_ids_are_in_the_order_of_arrival(ground: Ground) -> None:
 async def test_a_sender_that_is_remembered_is_read_anew_after_a_minute(ground: Ground) -> None:
     """A database that lost commits counts revisions again: what was read at such a number is not believed for good."""
     member = await worlds.member(ground.store)
-    async with ground.store.reading() as step:
+    async with ground.store.accepting() as step:
         (sender,) = (await step.senders([member.key_id])).values()
         now = step.now
     cache = SenderCache()
