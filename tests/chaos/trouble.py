@@ -32,6 +32,8 @@ AHEAD_SECONDS = 0.5  # a call takes less, so that no event of what the kill cuts
 SILENT_SECONDS = 4.0  # longer than a first retry waits: no event hides what is sent again blindly
 FENCE_SECONDS = 45.0
 FREEZES = 40
+GATHER_SECONDS = 0.5
+TURN_SECONDS = 0.06
 UNDER_WAY_SECONDS = 0.2  # until what has been written to a socket is in SES's ledger
 OPEN_CLAIMS = "SELECT message_id, stream_id FROM attempt WHERE finished_at IS NULL AND worker_id = {}"
 EXHAUSTED_CALLS = 6
@@ -195,8 +197,16 @@ class Trouble:
         """Stop a worker between claim and call, pause that stream, and let it go on when all is over; beside the rest."""
         worker = random.choice([one for one in self.fleet.workers if one.name not in self.frozen])
         self.frozen.add(worker.name)
+        others = [one for one in self.fleet.workers if one.name not in self.frozen]
         for _ in range(FREEZES):
+            for one in (worker, *others):  # mail gathers, of which this one claims a whole turn as soon as it goes on
+                one.tell(signal.SIGSTOP)
+            threading.Event().wait(GATHER_SECONDS)
+            worker.tell(signal.SIGCONT)
+            threading.Event().wait(random.uniform(0, TURN_SECONDS))
             worker.tell(signal.SIGSTOP)
+            for one in others:
+                one.tell(signal.SIGCONT)
             stream, caught = self._between(worker)
             if caught:
                 break
