@@ -6,7 +6,7 @@ Leaves which call it befalls to `emulator.faults`. Below ASGI only here: a cut n
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -24,7 +24,7 @@ class OpenProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Note the connection in the scope of the call that begins."""
         super().on_message_begin()
-        self.scope[CONNECTION] = self.transport  # type: ignore[literal-required]
+        cast(MutableMapping[str, Any], self.scope)[CONNECTION] = self.transport
 
 
 async def befall(

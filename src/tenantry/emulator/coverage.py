@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from botocore import xform_name
 
 F = TypeVar("F", bound=Callable[..., Any])
+_MISSING: dict[Callable[..., Any], str] = {}  # what the declarations below said of methods
+_REFUSED: dict[Callable[..., Any], str] = {}
 
 
 class Level(StrEnum):
@@ -34,7 +36,7 @@ def partly(missing: str) -> Callable[[F], F]:
     """Declare what an operation's method leaves out, in one sentence for the table."""
 
     def declare(method: F) -> F:
-        method.missing = missing  # type: ignore[attr-defined]
+        _MISSING[method] = missing
         return method
 
     return declare
@@ -44,7 +46,7 @@ def refused(why: str) -> Callable[[F], F]:
     """Declare that an operation's method refuses every valid call, and why."""
 
     def declare(method: F) -> F:
-        method.refused = why  # type: ignore[attr-defined]
+        _REFUSED[method] = why
         return method
 
     return declare
@@ -65,7 +67,7 @@ def _of(families: type, name: str) -> Coverage:
     method = getattr(families, xform_name(name), None)
     if method is None:
         return Coverage(name, Level.REFUSED, "not implemented")
-    if why := getattr(method, "refused", ""):
+    if why := _REFUSED.get(method):
         return Coverage(name, Level.REFUSED, why)
-    missing = getattr(method, "missing", "")
+    missing = _MISSING.get(method, "")
     return Coverage(name, Level.PARTLY if missing else Level.DONE, missing)

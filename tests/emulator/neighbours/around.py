@@ -8,7 +8,9 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import boto3
+import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from tenantry.emulator import Local, Options
 
@@ -77,3 +79,10 @@ def around(*, still: bool = False, **options: Any) -> Iterator[Around]:
         finally:
             for client in clients:
                 client.close()
+
+
+def refused(call: Any, **params: Any) -> str:
+    """Return the code with which a call is refused."""
+    with pytest.raises(ClientError) as error:
+        call(**params)
+    return str(error.value.response["Error"]["Code"])

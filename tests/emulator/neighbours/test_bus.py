@@ -1,31 +1,17 @@
 """EventBridge beside the local SES: rules, targets, and what SES puts on the bus."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.emulator.neighbours.pattern import matches, pattern_fault
 from tenantry.emulator.neighbours.ses_events import STATUS_DISABLED, status_detail
-from tests.emulator.neighbours.around import ACCOUNT, REGION, Around, around
+from tests.emulator.neighbours.around import ACCOUNT, REGION, Around, refused
 
 MAIL = {"Simple": {"Subject": {"Data": "x"}, "Body": {"Text": {"Data": "x"}}}}
-
-
-@pytest.fixture
-def world() -> Iterator[Around]:
-    with around(still=True) as made:
-        yield made
-
-
-def refused(call: Any, **params: Any) -> str:
-    with pytest.raises(ClientError) as error:
-        call(**params)
-    return str(error.value.response["Error"]["Code"])
 
 
 def rule(world: Around, pattern: dict[str, Any], **target: Any) -> tuple[Any, str]:

@@ -10,14 +10,8 @@ from botocore.exceptions import ClientError
 from cryptography.exceptions import InvalidSignature
 
 from tests.e2e.running import until
-from tests.emulator.neighbours.around import ACCOUNT, REGION, Around, around
+from tests.emulator.neighbours.around import ACCOUNT, REGION, Around
 from tests.emulator.neighbours.receiver import Receiver, receiver, verify
-
-
-@pytest.fixture
-def world() -> Iterator[Around]:
-    with around(still=True) as made:
-        yield made
 
 
 @pytest.fixture

@@ -2,32 +2,17 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from hashlib import md5
 from typing import Any
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
-from botocore.exceptions import ClientError
 
-from tests.emulator.neighbours.around import ACCOUNT, REGION, Around, around
+from tests.emulator.neighbours.around import ACCOUNT, REGION, Around, refused
 
 TEXT = {"DataType": "String", "StringValue": "red"}
 SIGNED = {"Authorization": f"AWS4-HMAC-SHA256 Credential=AKID/20260101/{REGION}/sqs/aws4_request, Signature=x"}
-
-
-@pytest.fixture
-def world() -> Iterator[Around]:
-    with around(still=True) as made:
-        yield made
-
-
-def refused(call: Any, **params: Any) -> str:
-    """Return the code with which a call is refused."""
-    with pytest.raises(ClientError) as error:
-        call(**params)
-    return str(error.value.response["Error"]["Code"])
 
 
 def test_a_message_comes_back_as_it_was_sent(world: Around) -> None:

@@ -2,12 +2,10 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +14,7 @@ from tenantry.emulator.neighbours.insights import QueryError, read_query
 from tenantry.emulator.neighbours.metrics import Bucket, Metric, Metrics
 from tenantry.emulator.options import RecipientRule
 from tests.e2e.running import until
-from tests.emulator.neighbours.around import NOON, Around, around
+from tests.emulator.neighbours.around import NOON, Around, around, refused
 
 BOUNCES = (
     'SELECT MAX("Reputation.BounceRate") FROM SCHEMA("Mine", "ses:configuration-set")'
@@ -27,18 +25,6 @@ SIMPLE = {
     "Namespace": "Mine", "MetricName": "Load", "Statistic": "Maximum", "Period": 60, "EvaluationPeriods": 1,
     "Threshold": 5.0, "ComparisonOperator": "GreaterThanThreshold",
 }  # fmt: skip
-
-
-@pytest.fixture
-def world() -> Iterator[Around]:
-    with around(still=True) as made:
-        yield made
-
-
-def refused(call: Any, **params: Any) -> str:
-    with pytest.raises(ClientError) as error:
-        call(**params)
-    return str(error.value.response["Error"]["Code"])
 
 
 def at(seconds: float) -> datetime:
