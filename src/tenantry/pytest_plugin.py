@@ -89,14 +89,11 @@ class LocalSes:
     @property
     def sent(self) -> list[SentMail]:
         """The messages that were taken, the oldest first; their content for the latest 2,000."""
-        from tenantry.emulator.mailbox.letter import read_letter
+        from tenantry.emulator.mailbox.letter import letter_of
 
         ledger, found = self._local.account.ledger, []
         for each in list(ledger.messages):
-            content = ledger.content(each.message_id)
-            to, cc = ", ".join(each.to), ", ".join(each.cc)
-            known = {"From": each.source, "To": to, "Cc": cc, "Subject": each.subject or ""}
-            letter = read_letter(content, known) if content is not None else None
+            letter = letter_of(each, ledger.content(each.message_id))
             found.append(
                 SentMail(
                     message_id=each.message_id,

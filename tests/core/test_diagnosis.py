@@ -225,7 +225,10 @@ def test_a_worker_that_died_is_told_though_another_one_took_over() -> None:
     gone = BuriedWorker("main", "box-3", 4711, NOON - ago(600), NOON - ago(595))
     (finding,) = looked(replace(WELL, buried=(gone,)))
     assert (finding.level, finding.check) == (Level.NOTICE, Check.BURIED_WORKER)
-    assert finding.what == "Worker main (pid 4711 on box-3) died 10 min ago, was noticed 5 s later, and 1 run now"
+    assert (
+        finding.what
+        == "Worker main (pid 4711 on box-3) died 10 min ago, was noticed 5 s later; workers that live now: 1"
+    )
 
 
 def test_lost_and_doubled_mail_is_the_gravest_finding() -> None:

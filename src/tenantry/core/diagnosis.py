@@ -111,7 +111,7 @@ def _workers(figures: Figures) -> Iterator[Finding]:
             Level.NOTICE,
             Check.BURIED_WORKER,
             f"Worker {gone.name} (pid {gone.pid} on {gone.host}) died {_span(figures.at - gone.seen_at)} ago, was noticed"
-            f" {_span(gone.at - gone.seen_at)} later, and {len(figures.workers) - len(silent)} run now",
+            f" {_span(gone.at - gone.seen_at)} later; workers that live now: {len(figures.workers) - len(silent)}",
         )
 
 

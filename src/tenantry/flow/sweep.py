@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tenantry.core.ids import CellId
+from tenantry.core.ids import CellId, MessageId
 from tenantry.core.overdue import EVERY, SILENCE, resends
-from tenantry.ports import Clock, Store
+from tenantry.ports import Clock, Store, StoreStep
 
 JUMP_SECONDS = 5.0  # between two looks; a step of the store begins after its lock, which may take seconds to get
 STUCK = timedelta(minutes=5)  # no send lasts as long, and no outcome waits as long to be written
@@ -63,18 +63,23 @@ async def sweep(store: Store, cell: CellId, silence: timedelta = SILENCE, calm: 
         steady = calm is None or calm.lasts(step.now)
         stuck = await step.stuck(cell, step.now - STUCK)
         expired = await step.expired(cell, EVERY)
-        steady = steady and not await step.recovering(cell)
-        unknown = await step.unknown_mail(cell, step.now - silence, EVERY) if steady else ()
-        again = [mail.message_id for mail in unknown if resends(mail, step.now, silence)]
+        again = await _silent(step, cell, silence) if steady else []
     if not (stuck or expired or again):
         return Swept(dead=tuple(dead))
     async with store.step(lock=cell) as step:
         await step.give_up(stuck)
         gone = await step.expire(expired)
-        if await step.recovering(cell):  # the events of what was sent before the restore may be gone
-            again = []
+        again = await _silent(step, cell, silence) if again else []  # it may have gone again before the lock was had
         await step.resend(again)
     return Swept(gone, len(again), len(stuck), tuple(dead))
+
+
+async def _silent(step: StoreStep, cell: CellId, silence: timedelta) -> list[MessageId]:
+    """Return the unknown mail that goes again, none in recovery: the events of what was sent before may be gone."""
+    if await step.recovering(cell):
+        return []
+    unknown = await step.unknown_mail(cell, step.now - silence, EVERY)
+    return [mail.message_id for mail in unknown if resends(mail, step.now, silence)]
 
 
 async def bury(store: Store) -> list[int]:

@@ -13,6 +13,8 @@ from email.message import EmailMessage, Message
 from email.parser import BytesParser
 from typing import Any
 
+from tenantry.emulator.ledger import MessageRecord
+
 PARTS_MAX = 200
 BOUNDARIES_MAX = (
     2_000  # more lines that look like boundaries, and only the header is parsed: each costs time, or a stack frame
@@ -73,6 +75,14 @@ def read_letter(content: Mapping[str, Any], headers: Mapping[str, str]) -> Lette
         else:
             attachments.append(_attachment(part, len(attachments) + 1))
     return Letter(_read_headers(message), text, html, tuple(attachments), source)
+
+
+def letter_of(record: MessageRecord, content: Mapping[str, Any] | None) -> Letter | None:
+    """Read the letter of a message of the ledger; None if its content is no longer kept."""
+    if content is None:
+        return None
+    to, cc = ", ".join(record.to), ", ".join(record.cc)
+    return read_letter(content, {"From": record.source, "To": to, "Cc": cc, "Subject": record.subject or ""})
 
 
 def _parsed(source: bytes) -> Message:

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from tenantry.emulator.account import Account
 from tenantry.emulator.ledger import MessageRecord
-from tenantry.emulator.mailbox.letter import Letter, read_letter
+from tenantry.emulator.mailbox.letter import Letter, letter_of
 
 PAGE_SIZE = 50
 _NO_SNIFF = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
@@ -109,11 +109,7 @@ class Mailbox:
         return next((each for each in reversed(self._account.ledger.messages) if each.message_id == wanted), None)
 
     def _letter(self, record: MessageRecord | None) -> Letter | None:
-        content = self._account.ledger.content(record.message_id) if record else None
-        if record is None or content is None:
-            return None
-        to, cc = ", ".join(record.to), ", ".join(record.cc)
-        return read_letter(content, {"From": record.source, "To": to, "Cc": cc, "Subject": record.subject or ""})
+        return letter_of(record, self._account.ledger.content(record.message_id)) if record else None
 
     def _events(self, record: MessageRecord) -> Sequence[dict[str, Any]]:
         return [
