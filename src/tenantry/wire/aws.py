@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from botocore.model import OperationModel, ServiceModel, Shape
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from tenantry.wire.aws_shapes import Reader, Readers, ShapeError, Writer, Writers, query_value
 
@@ -122,7 +122,7 @@ class Service:
                 member, shape = compiled.query[key]
                 given[member] = query_value(shape, texts[key])
         try:
-            return compiled.read(given, "") if compiled.read else {}
+            return compiled.read(given) if compiled.read else {}
         except ShapeError as error:
             return WireError(self._invalid, str(error), field=error.field)
 
@@ -183,14 +183,17 @@ def _by_member(readers: Readers, shape: Any, members: Mapping[str, Shape]) -> Re
     by_name = {name: readers.of(member) for name, member in members.items()}
     required = tuple(shape.required_members)
 
-    def read(given: Any, path: str) -> dict[str, Any]:
+    def read(given: Any) -> dict[str, Any]:
         out = {}
         for name, value in given.items():
             if value is not None and (reader := by_name.get(name)):
-                out[name] = reader(value, name)
+                try:
+                    out[name] = reader(value)
+                except ShapeError as error:
+                    raise error.within(name) from None
         for name in required:
             if name not in out:
-                raise ShapeError(name, "Member must not be null")
+                raise ShapeError("Member must not be null", field=name)
         return out
 
     return read
@@ -211,19 +214,10 @@ def _match(pattern: tuple[str, ...], parts: list[str]) -> dict[str, str] | None:
     return labels
 
 
-def _refuse_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
-
-
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
 def _json_object(body: bytes) -> dict[str, Any] | WireError:
-    try:
-        value = _decoder.decode(body.decode())
-        if b"\\ud" in body or b"\\uD" in body:
-            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could never leave as mail
-    except (ValueError, RecursionError):
+    try:  # also half a surrogate pair, which could never leave as mail, and nesting beyond 200
+        value = from_json(body, allow_inf_nan=False)
+    except ValueError:
         return WireError("SerializationException", "The request body is not valid JSON in UTF-8.")
     if type(value) is not dict:
         return WireError("SerializationException", "The request body must be a JSON object.")

@@ -49,7 +49,7 @@ class QueryService:
         if shape is None or read is None:
             return action, {}
         try:
-            return action, read(_structure(shape, _tree(fields)), "")
+            return action, read(_structure(shape, _tree(fields)))
         except ShapeError as error:
             return WireError(self._invalid, str(error), field=error.field)
 
@@ -148,7 +148,7 @@ def _tree(fields: Mapping[str, str]) -> Node:
         node = root
         parts = name.split(".", DEPTH_MAX + 1)
         if len(parts) > DEPTH_MAX:
-            raise ShapeError(name[:128], "Member must not be nested so deeply")
+            raise ShapeError("Member must not be nested so deeply", field=name[:128])
         for part in parts:
             node = node.setdefault(part, {})
         node[""] = text

@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.model import ListShape, MapShape, Shape, StringShape, StructureShape
 
-Reader = Callable[[Any, str], Any]
+Reader = Callable[[Any], Any]
 Writer = Callable[[Any], Any]
 
 QUOTED_VALUE_MAX = 128  # a refusal quotes what it refuses, but never a whole message body
@@ -22,12 +22,19 @@ QUOTED_VALUE_MAX = 128  # a refusal quotes what it refuses, but never a whole me
 class ShapeError(ValueError):
     """A value does not fit its shape; `field` is the path of the value in the model's own names."""
 
-    def __init__(self, field: str, constraint: str, value: object = None) -> None:
-        self.field = field.lstrip(".")
+    def __init__(self, constraint: str, value: object = None, field: str = "") -> None:
+        super().__init__(constraint)
+        self.field = field
         self.constraint = constraint
-        super().__init__(self._sentence(value))
+        self._value = value
 
-    def _sentence(self, value: object) -> str:
+    def within(self, name: str) -> "ShapeError":
+        """Return it as an error of the value around: the path is made only once something is wrong."""
+        self.field = f"{name}.{self.field}" if self.field else name
+        return self
+
+    def __str__(self) -> str:
+        value = self._value
         parts = [part if part.isdigit() else part[:1].lower() + part[1:] for part in self.field.split(".")]
         where = re.sub(r"\.(\d+)", lambda found: f".{int(found[1]) + 1}.member", ".".join(parts))
         shown = (
@@ -47,9 +54,9 @@ class Readers:
         self._done: dict[str, Reader] = {}
 
     def of(self, shape: Shape) -> Reader:
-        """Return the reader of this shape: `reader(value, path)` returns the value or raises ShapeError."""
+        """Return the reader of this shape: `reader(value)` returns the value or raises ShapeError."""
         if shape.name not in self._done:
-            self._done[shape.name] = lambda value, path: self._done[shape.name](value, path)
+            self._done[shape.name] = lambda value: self._done[shape.name](value)
             self._done[shape.name] = self._compile(shape)
         return self._done[shape.name]
 
@@ -83,19 +90,23 @@ class Readers:
         required = tuple(shape.required_members)
         is_union = bool(shape.is_tagged_union)
 
-        def read(value: Any, path: str) -> dict[str, Any]:
+        def read(value: Any) -> dict[str, Any]:
             if type(value) is not dict:
-                raise ShapeError(path, "Member must be a structure")
+                raise ShapeError("Member must be a structure")
             out = {}
             for key, given in value.items():
                 # Unknown members are dropped, as AWS does; null means absent in its JSON protocols.
                 if given is not None and (known := readers.get(key)):
-                    out[known[0]] = known[1](given, f"{path}.{known[0]}")
+                    name, reader = known
+                    try:
+                        out[name] = reader(given)
+                    except ShapeError as error:
+                        raise error.within(name) from None
             for name in required:
                 if name not in out:
-                    raise ShapeError(f"{path}.{name}", "Member must not be null")
+                    raise ShapeError("Member must not be null", field=name)
             if is_union and len(out) != 1:
-                raise ShapeError(path, f"Exactly one of the members must be set: {', '.join(sorted(shape.members))}")
+                raise ShapeError(f"Exactly one of the members must be set: {', '.join(sorted(shape.members))}")
             return out
 
         return read
@@ -104,36 +115,49 @@ class Readers:
         member = self.of(shape.member)
         check = _length(shape)
 
-        def read(value: Any, path: str) -> list[Any]:
+        def read(value: Any) -> list[Any]:
             if type(value) is not list:
-                raise ShapeError(path, "Member must be a list")
+                raise ShapeError("Member must be a list")
             if check:
-                check(len(value), path, None)
-            return [member(each, f"{path}.{index}") for index, each in enumerate(value)]
+                check(len(value), None)
+            out: list[Any] = []
+            try:
+                for each in value:
+                    out.append(member(each))
+            except ShapeError as error:
+                raise error.within(str(len(out))) from None
+            return out
 
         return read
 
     def _map(self, shape: MapShape) -> Reader:
         key_of, value_of = self.of(shape.key), self.of(shape.value)
 
-        def read(value: Any, path: str) -> dict[str, Any]:
+        def read(value: Any) -> dict[str, Any]:
             if type(value) is not dict:
-                raise ShapeError(path, "Member must be a map")
-            return {key_of(key, path): value_of(each, f"{path}.{key}") for key, each in value.items()}
+                raise ShapeError("Member must be a map")
+            out = {}
+            for key, each in value.items():
+                name = key_of(key)
+                try:
+                    out[name] = value_of(each)
+                except ShapeError as error:
+                    raise error.within(key) from None
+            return out
 
         return read
 
 
-def _length(shape: Shape) -> Callable[[int, str, object], None] | None:
+def _length(shape: Shape) -> Callable[[int, object], None] | None:
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     if low is None and high is None:
         return None
 
-    def check(length: int, path: str, value: object) -> None:
+    def check(length: int, value: object) -> None:
         if low is not None and length < low:
-            raise ShapeError(path, f"Member must have length greater than or equal to {low}", value)
+            raise ShapeError(f"Member must have length greater than or equal to {low}", value)
         if high is not None and length > high:
-            raise ShapeError(path, f"Member must have length less than or equal to {high}", value)
+            raise ShapeError(f"Member must have length less than or equal to {high}", value)
 
     return check
 
@@ -143,18 +167,27 @@ def _string(shape: StringShape) -> Reader:
     pattern = shape.metadata.get("pattern")
     found = re.compile(_UNICODE_CLASS.sub(_as_python_has_it, pattern)).fullmatch if pattern else None
 
-    def read(value: Any, path: str) -> str:
+    if not (check or allowed or found):
+        return _any_string
+
+    def read(value: Any) -> str:
         if type(value) is not str:
-            raise ShapeError(path, "Member must be a string")
+            raise ShapeError("Member must be a string")
         if check:
-            check(len(value), path, value)
+            check(len(value), value)
         if allowed and value not in allowed:
-            raise ShapeError(path, f"Member must satisfy enum value set: [{', '.join(allowed)}]", value)
+            raise ShapeError(f"Member must satisfy enum value set: [{', '.join(allowed)}]", value)
         if found and not found(value):
-            raise ShapeError(path, f"Member must satisfy regular expression pattern: {pattern}", value)
+            raise ShapeError(f"Member must satisfy regular expression pattern: {pattern}", value)
         return value
 
     return read
+
+
+def _any_string(value: Any) -> str:
+    if type(value) is not str:
+        raise ShapeError("Member must be a string")
+    return value
 
 
 _UNICODE_CLASS = re.compile(r"\\p\{(\w+)\}")
@@ -174,43 +207,43 @@ def _as_python_has_it(found: re.Match[str]) -> str:
 def _number(shape: Shape, kind: type[int] | type[float]) -> Reader:
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
 
-    def read(value: Any, path: str) -> int | float:
+    def read(value: Any) -> int | float:
         if type(value) is not int and (kind is int or type(value) is not float):
-            raise ShapeError(path, f"Member must be {'an integer' if kind is int else 'a number'}", value)
+            raise ShapeError(f"Member must be {'an integer' if kind is int else 'a number'}", value)
         if low is not None and value < low:
-            raise ShapeError(path, f"Member must have value greater than or equal to {low}", value)
+            raise ShapeError(f"Member must have value greater than or equal to {low}", value)
         if high is not None and value > high:
-            raise ShapeError(path, f"Member must have value less than or equal to {high}", value)
+            raise ShapeError(f"Member must have value less than or equal to {high}", value)
         number: int | float = kind(value)
         return number
 
     return read
 
 
-def _boolean(value: Any, path: str) -> bool:
+def _boolean(value: Any) -> bool:
     if type(value) is not bool:
-        raise ShapeError(path, "Member must be a boolean")
+        raise ShapeError("Member must be a boolean")
     return value
 
 
-def _timestamp(value: Any, path: str) -> datetime:
+def _timestamp(value: Any) -> datetime:
     """Read epoch seconds (JSON bodies) or ISO 8601 (queries) as an aware time in UTC."""
     try:
         if type(value) in (int, float):
             return datetime.fromtimestamp(value, UTC)
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError, OverflowError, OSError):
-        raise ShapeError(path, "Member must be a timestamp", value) from None
+        raise ShapeError("Member must be a timestamp", value) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _blob(value: Any, path: str) -> bytes:
+def _blob(value: Any) -> bytes:
     if type(value) is not str:
-        raise ShapeError(path, "Member must be base64 text")
+        raise ShapeError("Member must be base64 text")
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
-        raise ShapeError(path, "Member must be base64 text") from None
+        raise ShapeError("Member must be base64 text") from None
 
 
 def query_value(shape: Shape, texts: list[str]) -> Any:
