@@ -6,6 +6,9 @@ STAMP := .venv/.setup-stamp
 # The checks run side by side; where make can, each one's output is kept together.
 ABREAST := $(MAKE) --no-print-directory --keep-going --jobs=4 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
+# Bytecode is kept even where the machine says otherwise: each of the many processes would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup check lint format types contracts house test sim chaos demo bench lock image
 
 help:

@@ -29,9 +29,6 @@ from tests.chaos.plan import RULES, SETTINGS
 from tests.e2e.running import TENANTRY, environment, program, run
 
 READY_SECONDS = 60.0  # the first start compiles all that it imports
-BYTECODE = tempfile.TemporaryDirectory(prefix="tenantry-chaos-", ignore_cleanup_errors=True)
-# As an installed program has it: without, each start compiles all that it imports, which takes four seconds.
-COMPILED = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": BYTECODE.name}
 
 
 class Process:
@@ -60,7 +57,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 stdin=subprocess.DEVNULL,
-                env=environment(**self._settings) | COMPILED,
+                env=environment(**self._settings),
                 text=True,
                 start_new_session=True,
             )
@@ -241,7 +238,7 @@ def several(folder: Path, ses_url: str, gateways: int, workers: int, **settings:
     with tempfile.TemporaryDirectory(prefix="tenantry-chaos-") as place:  # short: a socket's path has a limit
         cluster = Cluster(Path(place) / "pg")
         given = {"database_url": cluster.url, "secret_key": Vault.new_key(), "aws_endpoint_url": ses_url} | settings
-        made = run("operator-key", "--json", env=COMPILED, **given)
+        made = run("operator-key", "--json", **given)
         assert made.code == 0, made
         fleet = Fleet(cluster.url, f"{made.json['id']}.{made.json['secret']}", cluster=cluster)
         given = SETTINGS | given

@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 from tests.chaos.books import Ledger, counted_wrong, kept, left_open, notes, said, stops
-from tests.chaos.ground import COMPILED, Fleet
+from tests.chaos.ground import Fleet
 from tests.chaos.judge import Judgement, judge
 from tests.chaos.plan import PARTS
 from tests.chaos.trouble import Trouble, plan
@@ -169,7 +169,7 @@ def _clients(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=environment() | COMPILED,
+        env=environment(),
         text=True,
         start_new_session=True,
     )

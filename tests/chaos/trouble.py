@@ -31,9 +31,8 @@ STARTING_SECONDS = 1.5
 AHEAD_SECONDS = 0.5  # a call takes less, so that no event of what the kill cuts off is out already
 SILENT_SECONDS = 4.0  # longer than a first retry waits: no event hides what is sent again blindly
 FENCE_SECONDS = 45.0
-FREEZES = 40
-GATHER_SECONDS = 0.5
-TURN_SECONDS = 0.06
+FREEZES = 20
+GATHER_SECONDS = 0.3  # a turn begins meanwhile
 UNDER_WAY_SECONDS = 0.2  # until what has been written to a socket is in SES's ledger
 OPEN_CLAIMS = "SELECT message_id, stream_id FROM attempt WHERE finished_at IS NULL AND worker_id = {}"
 EXHAUSTED_CALLS = 6
@@ -193,33 +192,37 @@ class Trouble:
         assert self.fleet.cluster is not None
         return self.fleet.cluster.admin_url
 
-    def _freeze(self, random: Random) -> None:
-        """Stop a worker between claim and call, pause that stream, and let it go on when all is over; beside the rest."""
-        worker = random.choice([one for one in self.fleet.workers if one.name not in self.frozen])
-        self.frozen.add(worker.name)
-        others = [one for one in self.fleet.workers if one.name not in self.frozen]
+    def _freeze(self, _: Random) -> None:
+        """Stop a worker between claim and call, pause that stream, and let it go on when all is over; beside the rest.
+
+        Commits wait for a standby that is not there, so that whoever claims meanwhile stands at its commit when it is stopped.
+        """
+        workers = [one for one in self.fleet.workers if one.name not in self.frozen]
         for _ in range(FREEZES):
-            for one in (worker, *others):  # mail gathers, of which this one claims a whole turn as soon as it goes on
-                one.tell(signal.SIGSTOP)
+            self._hold_commits("'nobody'")
             threading.Event().wait(GATHER_SECONDS)
-            worker.tell(signal.SIGCONT)
-            threading.Event().wait(random.uniform(0, TURN_SECONDS))
-            worker.tell(signal.SIGSTOP)
-            for one in others:
-                one.tell(signal.SIGCONT)
-            stream, caught = self._between(worker)
+            for one in workers:
+                one.tell(signal.SIGSTOP)
+            self._hold_commits("''")
+            caught, stream, worker = max((self._between(one) for one in workers), key=lambda found: len(found[0]))
+            for one in workers:
+                if one is not worker or not caught:
+                    one.tell(signal.SIGCONT)
             if caught:
                 break
-            worker.tell(signal.SIGCONT)
-            threading.Event().wait(random.uniform(0, JITTER_SECONDS))
-        assert caught, f"{worker.name} was never between claim and call in {FREEZES} stops"
+        assert caught, f"no worker was between claim and call in {FREEZES} stops"
+        self.frozen.add(worker.name)
         self.caught.append(Caught(caught, time()))
         thread = threading.Thread(target=self._frozen, args=(worker, stream, self.caught[-1]))
         self._beside.append(thread)
         thread.start()
 
-    def _between(self, worker: Process) -> tuple[str, set[str]]:
-        """Return the stream and messages that a stopped worker has claimed, and that SES does not get by what is under way."""
+    def _hold_commits(self, standby: str) -> None:
+        assert self.fleet.cluster is not None
+        self.fleet.cluster.run(f"ALTER SYSTEM SET synchronous_standby_names = {standby}", "SELECT pg_reload_conf()")
+
+    def _between(self, worker: Process) -> tuple[set[str], str, Process]:
+        """Return what of one stream a stopped worker has claimed, and SES does not get by what is under way."""
         threading.Event().wait(UNDER_WAY_SECONDS)
         number = said([worker.log], "enrolled")[-1]["worker"]
         found = rows(self.fleet.database, OPEN_CLAIMS.format(number))
@@ -228,7 +231,8 @@ class Trouble:
         for message, stream in found:
             if f"msg_{message}" not in taken:
                 by_stream[f"str_{stream}"].add(f"msg_{message}")
-        return max(by_stream.items(), key=lambda one: len(one[1]), default=("", set()))
+        stream, caught = max(by_stream.items(), key=lambda one: len(one[1]), default=("", set()))
+        return caught, stream, worker
 
     def _frozen(self, worker: Process, stream: str, caught: Caught) -> None:
         began = monotonic()

@@ -31,6 +31,9 @@ def test_the_demo_holds_what_it_claims(tmp_path: Path) -> None:
 
 def test_the_demo_can_be_left_at_any_time(tmp_path: Path) -> None:
     """Ctrl-C in the middle ends the demo and its children without a traceback, and takes its folder along."""
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job has it ignored, and hands that down
     process = subprocess.Popen(
         [*TENANTRY, "demo"],
         stdout=subprocess.PIPE,

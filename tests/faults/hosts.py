@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tenantry.store.vault import Vault
-from tests.chaos.ground import COMPILED, Cluster, Fleet, Process
+from tests.chaos.ground import Cluster, Fleet, Process
 from tests.chaos.plan import RULES, SETTINGS
 from tests.e2e.running import TENANTRY, run
 from tests.faults.machine import untested
@@ -161,7 +161,7 @@ def spread(folder: Path, made: Net, rate: float, seed: int) -> Iterator[tuple[Fl
         try:
             ses.start()
             given = {"secret_key": Vault.new_key(), "aws_endpoint_url": ses.url}
-            key = run("operator-key", "--json", env=COMPILED, database_url=cluster.url, **given).json
+            key = run("operator-key", "--json", database_url=cluster.url, **given).json
             given |= SETTINGS | {"database_url": cluster.tcp_url}
             gateway = process("gateway", ("gateway", "--host", made.addresses["gateway"], "--port", str(PORT)), given)
             worker = process("worker", ("worker",), given)

@@ -14,7 +14,7 @@ from tests.chaos.play import Play, play
 from tests.chaos.trouble import Fault, Trouble
 from tests.e2e.running import until
 from tests.faults.machine import Disk, small_disk
-from tests.faults.watching import Caller, LogTail, doctor, page
+from tests.faults.watching import Caller, doctor, page
 
 RATE = 2_000.0
 SHAPE = {"code", "message", "field", "request_id", "docs"}
@@ -29,17 +29,16 @@ class Full(Trouble):
 
     def do(self, fault: Fault) -> None:
         """Fill; look; make room, perhaps after a kill and a start without room."""
-        tail, caller = LogTail(self.log), Caller(self.fleet, PARTS[0], self.log)
+        caller = Caller(self.fleet, PARTS[0], self.log)
         self.disk.fill()
-        until(lambda: tail.notes("error", "503"))
+        until(lambda: caller.rest()[0] == 503)
         if fault.kind == "full disk and kill":
             self._start_without_room()
         else:
             self._refused(caller)
             self._told(self.fleet)
         self.disk.make_room()
-        tail = LogTail(self.log)
-        until(lambda: tail.notes("ack"))
+        until(lambda: caller.rest()[0] == 202)
         until(lambda: page(f"{self.fleet.gateways[0].url}/readyz")[0] == 200)
         assert page(f"{self.fleet.gateways[0].url}/healthz")[0] == 200
         self.done[fault.kind] += 1

@@ -12,7 +12,7 @@ from uuid import uuid4
 import boto3
 from botocore.exceptions import ClientError
 
-from tests.chaos.ground import COMPILED, Fleet
+from tests.chaos.ground import Fleet
 from tests.chaos.plan import Part
 from tests.e2e.running import run
 
@@ -43,7 +43,7 @@ def page(url: str | Request) -> tuple[int, dict]:
 
 def doctor(fleet: Fleet, gateway: int = 0) -> dict[str, str]:
     """Return what `tenantry doctor` finds to be an error at one gateway, by check; it must say so by its exit code, too."""
-    said = run("doctor", "--json", env=COMPILED, url=fleet.gateways[gateway].url, key=fleet.key)
+    said = run("doctor", "--json", url=fleet.gateways[gateway].url, key=fleet.key)
     errors = {one["check"]: one["what"] for one in said.json if one["level"] == "error"}
     assert said.code == bool(errors), said
     return errors
