@@ -39,7 +39,7 @@ CHANCE_CALLS = ("uuid1", "uuid4", "uuid6", "uuid7", "urandom")
 
 VALUES = {
     *("ids", "tenant", "message", "event", "outcome", "pause", "claim", "reputation", "reading", "provider"),
-    *("figures", "finding"),
+    *("figures", "finding", "counts", "policy"),
 }
 
 

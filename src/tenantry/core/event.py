@@ -62,6 +62,7 @@ class RecipientRow(NamedTuple):
     facts: int  # a Fact bit set; plain, since ingest joins many
     cohort: int
     ordinal: int | None
+    handed_at: datetime | None = None
 
 
 class NewFact(NamedTuple):

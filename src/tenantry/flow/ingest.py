@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tenantry.core.claim import ses_name
+from tenantry.core.counts import day_number
 from tenantry.core.event import Fact, NewFact, RecipientRow, Report
 from tenantry.core.ids import CellId, MessageId, StreamId
 from tenantry.core.news import News, news
 from tenantry.core.policy import POLICIES, Action, judge
-from tenantry.core.provider import is_simulator
+from tenantry.core.provider import is_simulator, provider_of
 from tenantry.core.reputation import BUCKET_RECIPIENTS
 from tenantry.core.tenant import StreamClass
 from tenantry.ports import Owner, Store, StoreStep, Suppression, Tally
@@ -114,8 +115,16 @@ def _tallies(stream_id: StreamId, found: News) -> list[Tally]:
 
 
 def _tally(stream_id: StreamId, row: RecipientRow, bounced: int = 0, complained: int = 0) -> Tally:
-    assert row.ordinal is not None
-    return Tally(stream_id, row.cohort, row.ordinal // BUCKET_RECIPIENTS, bounced, complained)
+    assert row.ordinal is not None and row.handed_at is not None
+    return Tally(
+        stream_id=stream_id,
+        cohort=row.cohort,
+        bucket=row.ordinal // BUCKET_RECIPIENTS,
+        day=day_number(row.handed_at),
+        provider=provider_of(row.address),
+        bounced=bounced,
+        complained=complained,
+    )
 
 
 async def _judge(step: StoreStep, tallies: Sequence[Tally]) -> int:

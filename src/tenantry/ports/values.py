@@ -71,11 +71,13 @@ class Suppression:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A bad outcome to count in its bucket of the stream's sending order."""
+    """A bad outcome to count in its bucket of the stream's sending order, and on its day of sending."""
 
     stream_id: StreamId
     cohort: int
     bucket: int
+    day: int  # since 1970-01-01 UTC
+    provider: str
     bounced: int = 0
     complained: int = 0
 

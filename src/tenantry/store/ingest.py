@@ -135,14 +135,16 @@ class IngestQueries(SettleQueries):
     async def recipients(self, messages: Iterable[MessageId]) -> Mapping[MessageId, Sequence[RecipientRow]]:
         """See ports.IngestStep."""
         found = await self.run(
-            "SELECT r.message_id, r.number, r.address, r.facts, r.cohort, r.ordinal FROM recipient r"
+            "SELECT r.message_id, r.number, r.address, r.facts, r.cohort, r.ordinal, r.handed_at FROM recipient r"
             " WHERE r.message_id IN (SELECT w.id FROM {w}) ORDER BY r.message_id, r.number" + LOCKED[self.seam.name],
             relation("w(id uuid)", [(one,) for one in sorted(messages)]),
         )
         rows: dict[MessageId, list[RecipientRow]] = defaultdict(list)
-        for message, number, address, facts, cohort, ordinal in found:
+        for message, number, address, facts, cohort, ordinal, handed in found:
             message_id = self.seam.id(MessageId, message)
-            rows[message_id].append(RecipientRow(message_id, number, address, facts, cohort, ordinal))
+            rows[message_id].append(
+                RecipientRow(message_id, number, address, facts, cohort, ordinal, handed and self.seam.at(handed))
+            )
         return rows
 
     async def add_facts(self, facts: Sequence[NewFact]) -> None:
@@ -188,6 +190,24 @@ class IngestQueries(SettleQueries):
             relation(
                 "w(stream_id uuid, cohort bigint, number bigint, bounced bigint, complained bigint)",
                 [(*key, *total) for key, total in sorted(sums.items())],
+            ),
+        )
+        await self._count_bad_days(tallies)
+
+    async def _count_bad_days(self, tallies: Sequence[Tally]) -> None:
+        days: dict[tuple[StreamId, int, str, int], list[int]] = defaultdict(lambda: [0, 0])
+        for one in tallies:
+            total = days[one.stream_id, one.day, one.provider, one.cohort]
+            total[0] += one.bounced
+            total[1] += one.complained
+        await self.run(
+            "UPDATE mail_day SET bounced = mail_day.bounced + w.bounced, complained = mail_day.complained + w.complained"
+            f" FROM {self.in_order('mail_day', 'stream_id', 'day', 'provider', 'cohort')}"
+            " WHERE mail_day.stream_id = w.stream_id AND mail_day.day = w.day AND mail_day.provider = w.provider"
+            " AND mail_day.cohort = w.cohort",
+            relation(
+                "w(stream_id uuid, day bigint, provider text, cohort bigint, bounced bigint, complained bigint)",
+                [(*key, *total) for key, total in sorted(days.items())],
             ),
         )
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol, TypeVar, TypeVarTuple
 
 from sqlalchemy import Row, Select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tenantry.core.ids import CellId, Id
+from tenantry.core.counts import CountCheck, DayCounts
+from tenantry.core.ids import CellId, Id, TenantId
 from tenantry.core.plan import Change
 from tenantry.core.recovery import HeldMail
 from tenantry.ports import StoreConflict, StoreRejected
@@ -52,6 +53,14 @@ class Opened(Protocol):
 
     async def differences(self, cell: CellId) -> Sequence[Change]:
         """Return all that provision would change in a cell."""
+        ...
+
+    async def mail_days(self, tenant_id: TenantId, since: date) -> Sequence[DayCounts]:
+        """Return what each stream sent to each provider by day of sending, since that day."""
+        ...
+
+    async def count_check(self, tenant_id: TenantId, since: datetime) -> CountCheck:
+        """Count recipients anew and say where buckets and days that began since then are kept otherwise."""
         ...
 
     async def held(self) -> Sequence[HeldMail]:

@@ -92,6 +92,7 @@ RIGHTS: Mapping[str, Mapping[Role, str]] = {
     "attempt": {T: READ, F: READ, W: WRITE},
     # reputation and stops
     "bucket": {T: READ, W: WRITE},
+    "mail_day": {T: READ, F: READ, W: WRITE},
     "verdict": {T: READ, F: READ, W: WRITE},
     "pause": {A: "SELECT (scope_id, ended_at)", T: READ, F: "SELECT, INSERT, UPDATE", W: WRITE},
     # SES as last seen, and the processes
@@ -124,6 +125,7 @@ def walled() -> dict[str, str | None]:
         "tenant": f"id = {OURS}",
         "waiting": OF_OUR_STREAMS,
         "bucket": OF_OUR_STREAMS,
+        "mail_day": OF_OUR_STREAMS,
         "content": None,
         "wake": None,
     }

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from tenantry.core.counts import day_number
 from tenantry.core.event import Fact
 from tenantry.core.ids import AttemptId, CellId, MessageId, StreamId
 from tenantry.core.message import MessageState
 from tenantry.core.outcome import Handed, Hold, Outcome, Refused, Retry, Unknown
 from tenantry.core.plan import names_of
-from tenantry.core.provider import is_simulator, reports_complaints
+from tenantry.core.provider import is_simulator, provider_of, reports_complaints
 from tenantry.core.reputation import BUCKET_RECIPIENTS
 from tenantry.ports import Settled
 from tenantry.store.breaker import BreakerQueries
@@ -145,6 +146,7 @@ class SettleQueries(BreakerQueries):
                 by_stream[stream].append((message, number, address))
         places = list(silent)
         buckets: dict[tuple[str, int, int], list[int]] = defaultdict(lambda: [0, 0])
+        days: dict[tuple[str, str, int], list[int]] = defaultdict(lambda: [0, 0])
         for stream, (first, cohort) in (
             await self._take_places({s: len(rows) for s, rows in by_stream.items()})
         ).items():
@@ -152,7 +154,10 @@ class SettleQueries(BreakerQueries):
                 places.append((message, number, ordinal, cohort))
                 bucket = buckets[stream, cohort, ordinal // BUCKET_RECIPIENTS]
                 bucket[0] += 1
-                bucket[1] += reports_complaints(address)
+                bucket[1] += (reporting := reports_complaints(address))
+                of_day = days[stream, provider_of(address), cohort]
+                of_day[0] += 1
+                of_day[1] += reporting
         await self.run(
             "UPDATE recipient SET facts = facts | :fact, ordinal = w.ordinal, cohort = w.cohort, handed_at = :now FROM {w}"
             " WHERE recipient.message_id = w.message_id AND recipient.number = w.number",
@@ -172,6 +177,23 @@ class SettleQueries(BreakerQueries):
                 ),
                 now=self.now,
             )
+            await self._count_days(days)
+
+    async def _count_days(self, days: Mapping[tuple[str, str, int], Sequence[int]]) -> None:
+        today = day_number(self.now)
+        await self.run(
+            "INSERT INTO mail_day (stream_id, day, provider, cohort, handed, reporting, bounced, complained)"
+            " SELECT w.stream_id, w.day, w.provider, w.cohort, w.handed, w.reporting, 0, 0 FROM {w} WHERE true"
+            " ON CONFLICT (stream_id, day, provider, cohort) DO UPDATE SET handed = mail_day.handed + excluded.handed,"
+            " reporting = mail_day.reporting + excluded.reporting",
+            relation(
+                "w(stream_id uuid, day bigint, provider text, cohort bigint, handed bigint, reporting bigint)",
+                [
+                    (stream, today, provider, cohort, *counts)
+                    for (stream, provider, cohort), counts in sorted(days.items())
+                ],
+            ),
+        )
 
     async def _take_places(self, wanted: dict[str, int]) -> dict[str, tuple[int, int]]:
         """Take this many places of each stream's sending order; return the first one and the cohort."""

@@ -21,6 +21,7 @@ from tenantry.core.tenant import Key
 from tenantry.ports import StoreBusy, StoreInDoubt
 from tenantry.store import tables
 from tenantry.store.accept import AcceptQueries, SenderCache
+from tenantry.store.counting import CountQueries
 from tenantry.store.dispatch import DispatchQueries
 from tenantry.store.floors import Floors
 from tenantry.store.guard import GuardQueries
@@ -35,7 +36,9 @@ from tenantry.store.vault import Vault
 from tenantry.store.writing import Lines
 
 
-class Step(AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, ProvisionQueries, RecoveryQueries):
+class Step(
+    AcceptQueries, DispatchQueries, IngestQueries, GuardQueries, CountQueries, ProvisionQueries, RecoveryQueries
+):
     """One transaction with every verb's queries; implements ports.StoreStep."""
 
     def __init__(self, conn: AsyncConnection, driver: Driver, now: datetime, store: Store) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Table, Text, cast, func, insert, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from tenantry.core.counts import CountCheck, DayCounts
 from tenantry.core.ids import Id, IdentityId, KeyId, MessageId, PauseId, StreamId, TenantId, VerdictId
 from tenantry.core.pause import Pause
 from tenantry.core.reading import CellOutlook, MessageView, ReputationView, StreamWaits, VerdictView
@@ -146,6 +148,14 @@ class TenantScope:
             return await reputation_view(step.conn, self._id, stream_id)
 
     async def verdict(self, verdict_id: VerdictId) -> VerdictView | None:
+    async def mail_days(self, days: int) -> Sequence[DayCounts]:
+        async with self._store.reading() as step:
+            return await step.mail_days(self._id, (step.now - timedelta(days=days - 1)).date())
+
+    async def count_check(self, days: int) -> CountCheck:
+        async with self._store.reading() as step:
+            return await step.count_check(self._id, step.now - timedelta(days=days))
+
         return await self._one(t.verdict, read_verdict, t.verdict.c.id == verdict_id)
 
     async def waits(self) -> Sequence[StreamWaits]:
