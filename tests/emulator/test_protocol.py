@@ -13,11 +13,11 @@ from tenantry.cli.run import ses_local
 from tenantry.emulator.account import Account
 from tenantry.emulator.coverage import Level, coverage_of, table
 from tenantry.emulator.keys import Key
-from tenantry.emulator.server import services
+from tenantry.emulator.server import ses_codec
 from tests.emulator.test_server import SIGNED, http
 from tests.emulator.worlds import World, world
 
-SES = services()[0]
+SES = ses_codec()
 
 
 @pytest.fixture

@@ -25,9 +25,10 @@ from tenantry.aws.send import SesSender
 from tenantry.aws.session import new_session
 from tenantry.emulator.account import Account, Request
 from tenantry.emulator.account import Answer as Said
+from tenantry.emulator.neighbours.codecs import Asked, read_json
 from tenantry.emulator.neighbours.queue import Entry, Queue
 from tenantry.emulator.options import FEED_NAME
-from tenantry.emulator.server import services
+from tenantry.emulator.server import ses_codec
 from tenantry.emulator.state import Call, State
 from tenantry.wire.aws import encode_error
 from tests.simulation.faults import Faults
@@ -65,16 +66,23 @@ class Cloud:
         self._publish()
         return said
 
+    def answer_of_queue(self, asked: Asked) -> Said:
+        """Let SQS answer a call that has reached it."""
+        account = self.account
+        said = account.neighbours.call(asked, Call(self.now(), "local", endpoint=ENDPOINT), account.new_uuid())
+        self._publish()
+        return said
+
     def _publish(self) -> None:
         """Publish what is due, and come again when more is."""
         self.account.publish_due(self.now())
-        due = self.next_event()
+        due = self.account.next_due()
         if due is not None and due < self._publishes_at:
             self._publishes_at = due
             self.later(max(0.001, due - self.now()), self._publish_again)
 
     def next_event(self) -> float | None:
-        """Return when SES's next event is due; its metrics, every five minutes, are nothing to wait for."""
+        """Return when the next event about mail is due; the metrics of every five minutes say nothing about any."""
         return State.next_due(self.account)
 
     def _publish_again(self) -> None:
@@ -98,7 +106,7 @@ class Cloud:
             return _response(request, Said(*encode_error("TooManyRequestsException", "Rate exceeded", 429)))
         if faults.strikes("control fails"):
             return _response(request, Said(503, {}, b""))
-        ses, _sqs = services()
+        ses = ses_codec()
         route = ses.route(request.method, parts.path)
         assert route is not None, request.url
         body = request.body or b""
@@ -151,7 +159,7 @@ class SesWire:
         if faults.strikes("ses refuses the connection"):
             await asyncio.sleep(cloud.random.choice([0.001, DEADLINE / 2]))
             raise NotSentError("simulated")
-        ses, _sqs = services()
+        ses = ses_codec()
         arrival: asyncio.Future[Said] = cloud.loop.create_future()
         began = cloud.loop.time()
         request = Request(ses, "SendEmail", body)
@@ -207,28 +215,24 @@ class QueueWire:
         cloud, faults = self._cloud, self._cloud.faults
         if not self._lives():
             raise asyncio.CancelledError
-        _ses, sqs = services()
-        name = sqs.target(extra["x-amz-target"])
-        assert name is not None
+        asked = read_json(extra["x-amz-target"], body)
+        assert asked is not None
+        name = asked.operation
         await asyncio.sleep(cloud.random.uniform(0.001, 0.02))
         if faults.strikes("feed is not reached"):
             raise CutError("simulated")
-        said = (
-            await self._poll(Request(sqs, name, body))
-            if name == "ReceiveMessage"
-            else cloud.answer(Request(sqs, name, body))
-        )
+        said = await self._poll(asked) if name == "ReceiveMessage" else cloud.answer_of_queue(asked)
         await asyncio.sleep(cloud.random.uniform(0.001, 0.02))
         if faults.strikes("feed loses what it gave" if name == "ReceiveMessage" else "feed loses the acknowledgement"):
             raise CutError("simulated")
         return Answer(said.status, said.body, None)
 
-    async def _poll(self, request: Request) -> Said:
+    async def _poll(self, asked: Asked) -> Said:
         """Ask until something is there, or the long poll is over."""
         cloud = self._cloud
         until = cloud.loop.time() + FEED_WAIT
         while True:
-            said = cloud.answer(request)
+            said = cloud.answer_of_queue(asked)
             left = until - cloud.loop.time()
             if said.body != b"{}" or left <= 0:
                 return said

@@ -110,8 +110,7 @@ class World:
         return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()
 
     def _told(self, request: Any, said: Any) -> None:
-        if request.operation not in ("ReceiveMessage", "DeleteMessageBatch"):
-            self.note("ses", request.operation, said.status)
+        self.note("ses", request.operation, said.status)
         self.judge.answered(request, said)
 
     # ---- ports.Clock, of the process

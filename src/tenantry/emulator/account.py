@@ -4,9 +4,8 @@ Leaves sockets, the clock and waiting to `emulator.server`. An operation is one 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore import xform_name
 
@@ -15,7 +14,7 @@ from tenantry.emulator.calls import Call, Params, Result
 from tenantry.emulator.errors import SesError, unsupported
 from tenantry.emulator.ledger import CallRecord
 from tenantry.emulator.neighbours.queue import Queue
-from tenantry.emulator.neighbours.services import Asked, Neighbours
+from tenantry.emulator.neighbours.services import Neighbours
 from tenantry.emulator.operations.endpoints import EndpointOperations
 from tenantry.emulator.operations.jobs import JobOperations
 from tenantry.emulator.operations_account import AccountOperations
@@ -36,8 +35,7 @@ Operation = Callable[[Params, Call], Result]
 SENDS = frozenset({"SendEmail", "SendBulkEmail"})
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One call of one operation, as the router read it."""
 
     service: Service
@@ -80,11 +78,9 @@ class Account(
         return self._operation(operation) is not None
 
     def call(self, request: Request, call: Call) -> Answer:
-        """Answer one request and, if it is for SES, write it into the ledger of calls."""
+        """Answer one request and write it into the ledger of calls."""
         request_id = self.new_uuid()
         params = request.service.decode(request.operation, request.body, request.uri, request.query)
-        if not request.service.is_rest:
-            return self.neighbours.call(Asked("sqs", request.operation, params), call, request_id)
         try:
             if isinstance(params, WireError):
                 raise SesError(params.code, params.message, params.status)

@@ -11,6 +11,7 @@ from random import Random
 from tenantry.emulator.account import Account
 from tenantry.emulator.faults import Faults
 from tenantry.emulator.keys import Key as Key
+from tenantry.emulator.neighbours.place import News
 from tenantry.emulator.options import Options
 
 PLACES_MAX = 1_000
@@ -27,6 +28,7 @@ class Accounts:
         self._places: dict[tuple[str, str], Account] = {}
         self._by_caller: dict[tuple[str, str], Account] = {}
         self._ids = {options.account_id}
+        self.news = News()
         self.faults = Faults(Random(f"faults of {options.seed}"))
         self.keys = {key.id: key for key in options.keys}
         self._ids |= {key.account_id for key in options.keys}
@@ -77,11 +79,6 @@ class Accounts:
         """Let an access key be one of an account's; calls signed with it go there from now on."""
         self.keys[key.id] = key
         self._by_caller = {caller: each for caller, each in self._by_caller.items() if caller[0] != key.id}
-
-    @property
-    def published(self) -> int:
-        """How much was ever put into a queue, anywhere: a long poll that sees it grow looks again."""
-        return sum(each.neighbours.published for each in self._places.values())
 
     def next_due(self) -> float | None:
         """Return when the next event of any account is due, or None."""

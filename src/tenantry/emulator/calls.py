@@ -6,6 +6,7 @@ Leaves reading it to the codecs and answering it to the services.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 Params = Mapping[str, Any]
@@ -14,8 +15,7 @@ Result = dict[str, Any] | None
 _CREDENTIAL = re.compile(rb"Credential=([^/,\s]{1,128})/[^/,\s]*/([^/,\s]*)/([^/,\s]*)/")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """The circumstances of one call: when, by whom, from where, and under which address the server was reached."""
 
     now: float
@@ -24,8 +24,7 @@ class Call:
     endpoint: str = "http://127.0.0.1"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What goes back: status, headers, body."""
 
     status: int
@@ -66,4 +65,12 @@ class Arrival:
 def signed_scope(authorization: bytes) -> Scope:
     """Read whom and what a request claims to be from and for, without believing it."""
     found = _CREDENTIAL.search(authorization)
-    return Scope(*(part.decode("latin-1") for part in found.groups())) if found else Scope("", "", "")
+    return _scope(*found.groups()) if found else _NO_SCOPE
+
+
+_NO_SCOPE = Scope("", "", "")
+
+
+@lru_cache(maxsize=1_024)  # callers are few
+def _scope(key_id: bytes, region: bytes, service: bytes) -> Scope:
+    return Scope(key_id.decode("latin-1"), region.decode("latin-1"), service.decode("latin-1"))

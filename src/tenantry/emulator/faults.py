@@ -94,10 +94,14 @@ class Faults:
 
     def for_call(self, operation: str) -> CallFault | None:
         """Return what shall happen to this call, and count it."""
+        if not self.calls:  # as for nearly every call
+            return None
         return next((each for each in self.calls if self._takes(each, each.call, operation)), None)
 
     def for_event(self, event: str) -> EventFault | None:
         """Return what shall happen to this event, and count it."""
+        if not self.events:
+            return None
         return next((each for each in self.events if self._takes(each, each.event, event)), None)
 
     def clear(self) -> None:

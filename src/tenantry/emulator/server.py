@@ -9,7 +9,6 @@ import gc
 import socket
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -23,7 +22,6 @@ from tenantry.emulator.breaking import OpenProtocol, befall
 from tenantry.emulator.calls import Answer, Arrival, Call, signed_scope
 from tenantry.emulator.clock import MovableClock, wall_clock
 from tenantry.emulator.keys import unbelieved
-from tenantry.emulator.neighbours.codecs import json_codec
 from tenantry.emulator.neighbours.postman import Postman
 from tenantry.emulator.neighbours.services import Asked, read
 from tenantry.emulator.options import Options
@@ -39,9 +37,9 @@ PUMP_IDLE_SECONDS = 1.0
 
 
 @cache
-def services() -> tuple[Service, Service]:
-    """Return SES v2 and SQS, compiled from botocore's models once a process."""
-    return Service(Loader().load_service_model("sesv2", "service-2"), "sesv2"), json_codec("sqs")
+def ses_codec() -> Service:
+    """Return the codec of SES v2, compiled from botocore's model once a process."""
+    return Service(Loader().load_service_model("sesv2", "service-2"), "sesv2")
 
 
 class LocalSes:
@@ -51,7 +49,7 @@ class LocalSes:
         self._clock = clock = MovableClock(source)
         self.accounts = Accounts(options, clock())
         self.account = self.accounts.home
-        self._ses, _ = services()
+        self._ses = ses_codec()
         self._admin = Admin(self.accounts, clock, self._moved).app()
         self._arrived = asyncio.Event()
         self._scheduled = asyncio.Event()
@@ -59,6 +57,8 @@ class LocalSes:
         self._postman = Postman(lambda: [each.neighbours for each in self.accounts], clock)
         self._postman.on_settled = self._wake
         self._told = 0  # how many messages of the queues the long polls were woken for
+        self._posted = 0  # how many deliveries over HTTP the postman was woken for
+        self._looks_at = 0.0  # when the pump looks again by itself
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -113,7 +113,7 @@ class LocalSes:
         latency = self.account.options.latency_seconds if name == "SendEmail" else 0.0
         if latency:  # half of it before SES takes the mail, half of it on the way back
             await asyncio.sleep(latency / 2)
-            call = replace(call, now=self._clock())
+            call = call._replace(now=self._clock())
         answer = account.call(Request(self._ses, name, arrival.body, labels, arrival.query), call)
         self._wake(account)
         if latency:
@@ -142,7 +142,7 @@ class LocalSes:
         while True:
             left = waited_until - time.monotonic()
             if left <= 0 or self._is_closing:
-                return neighbours.call(asked, replace(call, now=self._clock()), account.new_uuid())
+                return neighbours.call(asked, call._replace(now=self._clock()), account.new_uuid())
             if (back_at := neighbours.next_visible_at(asked)) is not None:
                 left = min(left, max(0.001, back_at - self._clock()))
             arrived = asyncio.ensure_future(self._arrived.wait())
@@ -150,7 +150,7 @@ class LocalSes:
             arrived.cancel()
             if gone.done():
                 return None
-            answer = neighbours.call(asked, replace(call, now=self._clock()), account.new_uuid())
+            answer = neighbours.call(asked, call._replace(now=self._clock()), account.new_uuid())
             if not neighbours.wait_of(asked, answer):
                 return answer
 
@@ -166,21 +166,23 @@ class LocalSes:
         self._wake(self.account)
 
     def _wake(self, account: Account | None = None) -> None:
-        """Wake long polls if something was published, and the pump if this account waits for a time; both look again."""
-        published = self.accounts.published
-        if published != self._told or self._is_closing:
-            self._told = published
+        """Wake long polls if something was published, and the pump if this account waits for a time before its next look."""
+        news = self.accounts.news
+        if news.published != self._told or self._is_closing:
+            self._told = news.published
             waiting, self._arrived = self._arrived, asyncio.Event()
             waiting.set()
-        if account and account.next_due() is not None:
+        if account and (due := account.next_due()) is not None and due < self._looks_at:
             self._scheduled.set()
-        if any(each.neighbours.next_delivery() is not None for each in self.accounts):
+        if news.posted != self._posted:
+            self._posted = news.posted
             self._postman.wake()
 
     async def _pump(self) -> None:
         while True:
-            due = self.accounts.next_due()
-            pause = PUMP_IDLE_SECONDS if due is None else min(PUMP_IDLE_SECONDS, max(0.0, due - self._clock()))
+            due, now = self.accounts.next_due(), self._clock()
+            pause = PUMP_IDLE_SECONDS if due is None else min(PUMP_IDLE_SECONDS, max(0.0, due - now))
+            self._looks_at = now + pause
             self._scheduled.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._scheduled.wait(), pause)

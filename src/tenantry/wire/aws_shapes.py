@@ -122,8 +122,7 @@ class Readers:
                 check(len(value), None)
             out: list[Any] = []
             try:
-                for each in value:
-                    out.append(member(each))
+                out.extend(map(member, value))
             except ShapeError as error:
                 raise error.within(str(len(out))) from None
             return out

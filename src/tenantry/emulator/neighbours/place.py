@@ -5,6 +5,7 @@ Leaves what each service does to its own module.
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -15,16 +16,33 @@ Find = Callable[[str, str], "Place | None"]
 TAGS_MAX = 50
 
 
+@dataclass(slots=True)
+class News:
+    """How much ever happened in all places of a process: whoever sees a number grow looks again."""
+
+    published: int = 0  # entries that were put into queues
+    posted: int = 0  # deliveries of SNS over HTTP
+
+
 class Place:
     """One account in one Region; `find(account id, Region)` leads to the other places of this process."""
 
-    def __init__(self, account_id: str, region: str, random: Random, find: Find | None = None) -> None:
+    def __init__(
+        self, account_id: str, region: str, random: Random, find: Find | None = None, news: News | None = None
+    ) -> None:
         self.account_id = account_id
         self.region = region
         self.random = random
         self.queues: dict[str, Queue] = {}
-        self.published = 0  # how much was ever put into a queue: a long poll that sees it grow looks again
+        self.published = 0  # how much was ever put into a queue here
+        self.news = news or News()
         self._find = find
+        self._queue_prefix = self.arn("sqs", "")
+
+    def came(self, number: int = 1) -> None:
+        """Take note that something came into a queue, or may come back: long polls look anew."""
+        self.published += number
+        self.news.published += number
 
     def arn(self, service: str, resource: str) -> str:
         """Return the ARN of a resource of this place."""
@@ -63,15 +81,17 @@ class Place:
             queue.put_delayed(entry, entry.sent_at + delay)
         else:
             queue.put(entry)
-        place.published += 1
+        place.came()
         return True
 
     def _queue_and_place(self, arn: str) -> "tuple[Queue, Place] | None":
+        if arn.startswith(self._queue_prefix):
+            mine = self.queues.get(arn[len(self._queue_prefix) :])
+            return (mine, self) if mine is not None else None
         parts = arn.split(":", 5)
         if len(parts) < 6 or parts[2] != "sqs":
             return None
-        is_here = parts[4] == self.account_id and parts[3] == self.region
-        place = self if is_here else self.place_of(arn)
+        place = self.place_of(arn)
         queue = place.queues.get(parts[5]) if place else None
         return (queue, place) if queue is not None and place is not None else None
 

@@ -65,7 +65,9 @@ class Neighbours:
     def __init__(self, options: Options, random: Random, now: float, accounts: "Accounts | None" = None) -> None:
         self._options = options
         self._accounts = accounts
-        self.place = place = Place(options.account_id, options.region, random, self._find)
+        self.place = place = Place(
+            options.account_id, options.region, random, self._find, accounts.news if accounts else None
+        )
         self.sqs = Sqs(place)
         self.sns = Sns(place, signer())
         self.events = Events(place, self.sns)
@@ -94,7 +96,7 @@ class Neighbours:
 
     @property
     def published(self) -> int:
-        """How much was ever put into a queue: a long poll that sees it grow looks again."""
+        """How much was ever put into a queue here."""
         return self.place.published
 
     def call(self, asked: Asked, call: Call, request_id: str) -> Answer:

@@ -55,6 +55,7 @@ class Letters(Topics):
         """Put a message for an HTTP endpoint into the outbox."""
         policy = subscription.retries or retry_policy(topic.attributes.get("DeliveryPolicy")) or RetryPolicy()
         dead = dead_letters_of(subscription)
+        self.place.news.posted += 1
         self.outbox.add(Delivery(due, subscription.endpoint, headers, body, subscription.arn, policy, dead))
 
     def _send_token(self, topic: Topic, subscription: Subscription, now: float, kind: str, text: str) -> None:

@@ -108,7 +108,7 @@ class Sqs(Queues):
             queue.put_delayed(made, made.sent_at + delay)
         else:
             queue.put(made)
-        self.place.published += 1
+        self.place.came()
 
     def _hide(self, queue: Queue, params: Params, call: Call) -> None:
         seconds = _within(params, "VisibilityTimeout", 0, VISIBILITY_MAX_SECONDS, 0)
@@ -117,7 +117,7 @@ class Sqs(Queues):
             raise refused("ReceiptHandleIsInvalid", "The receipt handle is not one of this queue.", 404)
         if not done:
             raise refused("MessageNotInflight", "The message is not in flight by this receipt handle.")
-        self.place.published += 1  # a long poll must look anew at when something comes back
+        self.place.came()  # a long poll must look anew at when something comes back
 
 
 def _delete(queue: Queue, params: Params) -> None:

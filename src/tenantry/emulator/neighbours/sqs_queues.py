@@ -160,7 +160,7 @@ class Queues:
         if wanted is None and len(sources) > 1:
             raise unsupported("a move back to several source queues; name a DestinationArn")
         moved = source.move_all(self._by_arn(wanted) if wanted else sources[0], call.now)
-        self.place.published += moved
+        self.place.came(moved)
         handle = self.place.new_uuid()
         self._of(source).moves.insert(
             0,
