@@ -10,12 +10,35 @@ import asyncio
 import contextvars
 import heapq
 from collections.abc import Callable, Coroutine
+from itertools import count
 from random import Random
 from typing import Any
 
 OWNER: contextvars.ContextVar[object] = contextvars.ContextVar("owner", default=None)
 NOBODY = contextvars.Context()  # whose steps nobody freezes: the network's, SES's, the clients'
 ROUNDS_TO_DIE = 200
+
+
+class Future(asyncio.Future[Any]):
+    """A future whose place in a set is its number in the run, not its address."""
+
+    def __init__(self, number: int, **how: Any) -> None:
+        self._number = number
+        super().__init__(**how)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class Task(asyncio.Task[Any]):
+    """A task whose place in a set is its number in the run: a TaskGroup ends its tasks in the order of a set."""
+
+    def __init__(self, number: int, coro: Coroutine[Any, Any, Any], **how: Any) -> None:
+        self._number = number
+        super().__init__(coro, **how)
+
+    def __hash__(self) -> int:
+        return self._number
 
 
 class SeededLoop(asyncio.BaseEventLoop):
@@ -29,6 +52,7 @@ class SeededLoop(asyncio.BaseEventLoop):
         self._tasks: dict[asyncio.Task[Any], object] = {}
         self.frozen: set[object] = set()
         self.steps = 0
+        self._numbers = count()
         self.latency: Callable[[], float] = lambda: 0.0  # of a call in another thread, each way
         self.set_task_factory(self._make_task)
 
@@ -81,6 +105,10 @@ class SeededLoop(asyncio.BaseEventLoop):
                 return timer
         return None
 
+    def create_future(self) -> asyncio.Future[Any]:
+        """See asyncio.AbstractEventLoop."""
+        return Future(next(self._numbers), loop=self)
+
     # ---- what BaseEventLoop leaves to its children
 
     def _process_events(self, _events: object) -> None: ...
@@ -109,7 +137,7 @@ class SeededLoop(asyncio.BaseEventLoop):
     # ---- owners
 
     def _make_task(self, _loop: object, coro: Coroutine[Any, Any, Any], **how: Any) -> asyncio.Task[Any]:
-        task = asyncio.Task(coro, loop=self, **how)
+        task = Task(next(self._numbers), coro, loop=self, **how)
         context = how.get("context")
         owner = OWNER.get() if context is None else context.get(OWNER)
         if owner is not None:

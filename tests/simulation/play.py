@@ -35,6 +35,7 @@ from tenantry.core.message import Accepted, Refusal, RefusalCode, Submission
 from tenantry.core.pause import Author, Pause, ScopeId
 from tenantry.core.tenant import DkimMode, NewIdentity, NewStream, NewTenant, Scope, Stream, StreamClass
 from tenantry.emulator.account import Account
+from tenantry.emulator.accounts import Accounts
 from tenantry.emulator.neighbours.queue import Queue
 from tenantry.emulator.options import FEED_NAME
 from tenantry.flow.guard import end_pause, open_pause
@@ -94,7 +95,7 @@ def ground(provisioned: bool) -> Ground:
     folder = Path(tempfile.mkdtemp(prefix="tenantry-ground-", dir=memory()))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     migrate(f"sqlite:///{folder / 'tenantry.db'}")
-    world = World(f"ground {provisioned}", folder, Account(OPTIONS, BEGINNING))
+    world = World(f"ground {provisioned}", folder, Accounts(OPTIONS, BEGINNING).home)
     keys: dict[str, KeyId] = {}
     scopes: list[tuple[str, ScopeId]] = []
 
@@ -134,8 +135,8 @@ async def running(world: World) -> Process:
     return world.process
 
 
-def play(seed: int) -> Played:
-    """Play one run; what it returns depends on the seed alone."""
+def play(seed: int, stays: float = 0.0) -> Played:
+    """Play one run; what it returns depends on the seed alone. stays: for how many seconds it goes on once all is settled."""
     began = time.process_time()
     world = _world(seed)
     plan = script(world.chance("script"), BUSY_SECONDS)
@@ -143,7 +144,7 @@ def play(seed: int) -> Played:
     played = Played(seed)
     try:
         with _quiet_logs(world):
-            world.run(_play(world, plan, ground(_onboarded(seed))))
+            world.run(_play(world, plan, ground(_onboarded(seed)), stays))
     except Exception:
         played.violations.append(traceback.format_exc())
     finally:
@@ -195,7 +196,7 @@ def _quiet_logs(world: World) -> Iterator[None]:
 # ---- what happens
 
 
-async def _play(world: World, plan: Script, start: Ground) -> None:
+async def _play(world: World, plan: Script, start: Ground, stays: float) -> None:
     world.start()
     clients = Clients(world, start)
     async with asyncio.TaskGroup() as group:
@@ -209,6 +210,7 @@ async def _play(world: World, plan: Script, start: Ground) -> None:
         await asyncio.wait([submitting, *events], timeout=SETTLED_WITHIN)
         submitting.cancel()
         await _settle(world, start)
+        await asyncio.sleep(stays)
         watch.cancel()
     world.judge.finish()
     process = await running(world)
