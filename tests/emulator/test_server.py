@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tenantry.emulator import Options, RecipientRule, running
-from tenantry.emulator.options import rules_from_file
+from tenantry.emulator.scripts import rules_from_file
 from tests.emulator.worlds import World, world
 
 SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=AKID/20260101/us-east-1/ses/aws4_request, Signature=x"}
@@ -316,7 +316,7 @@ def test_odd_rules_are_refused(text: str) -> None:
 def test_rules_are_read_from_a_file(tmp_path: Path) -> None:
     """A JSON file holds a list of rules, with the same names."""
     file = tmp_path / "rules.json"
-    file.write_text('[{"domain": "rotten.example", "bounce": 0.3, "delay": 1}]')
+    file.write_text('[{"pattern": "rotten.example", "bounce": 0.3, "delay": 1}]')
     assert rules_from_file(file) == (RecipientRule("rotten.example", bounce=0.3, delay_seconds=1.0),)
     file.write_text("{}")
     with pytest.raises(ValueError, match="list"):

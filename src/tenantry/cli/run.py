@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tenantry.emulator.keys import Key
     from tenantry.settings import Settings
 
-RULE = "DOMAIN:bounce=0.3,complaint=0.01,soft_bounce=0,defer=0,delay=0.2"
+RULE = "PATTERN:bounce=0.3,complaint=0.01,soft_bounce=0,defer=0,delay=0.2"
 
 
 @click.command()
@@ -119,7 +119,7 @@ def _ready(started: Started, as_json: bool) -> None:
     "--recipients",
     multiple=True,
     metavar=RULE,
-    help="What happens to mail for a domain (* for all others); repeatable.",
+    help="What happens to mail for a domain, an address, or a pattern of them; repeatable.",
 )
 @click.option(
     "--recipients-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A JSON list of such rules."
@@ -134,6 +134,9 @@ def _ready(started: Started, as_json: bool) -> None:
 @click.option("--sandbox", is_flag=True, help="Only to verified addresses and the simulator, as a new account.")
 @click.option("--region", default="us-east-1", show_default=True, help="Region that it stands for.")
 @click.option("--account-id", default="123456789012", show_default=True, help="Account that it stands for.")
+@click.option(
+    "--judge-every", type=float, default=300.0, show_default=True, help="Seconds between looks at reputation; 0: none."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of its chance.")
 @click.option("--verify", is_flag=True, help="Check signatures; without it any key will do.")
 @click.option("--key", "keys", multiple=True, metavar="ID:SECRET[:ACCOUNT]", help="A key that is known; repeatable.")
@@ -181,6 +184,7 @@ def _options(given: dict[str, object]) -> Options:
         keys=_keys(given),
         files=given["files"] if isinstance(given["files"], Path) else None,
     )
+        judge_seconds=float(str(given["judge_every"])),
 
 
 def _keys(given: dict[str, object]) -> tuple[Key, ...]:
@@ -196,7 +200,7 @@ def _keys(given: dict[str, object]) -> tuple[Key, ...]:
 def _rules(texts: object, file: object) -> tuple[RecipientRule, ...]:
     """Return the rules of the file, then those of the flags: a later one for the same domain wins."""
     from tenantry.emulator import RecipientRule
-    from tenantry.emulator.options import rules_from_file
+    from tenantry.emulator.scripts import rules_from_file
 
     from_file = rules_from_file(file) if isinstance(file, Path) else ()
     flags = texts if isinstance(texts, tuple) else ()

@@ -19,7 +19,6 @@ from tenantry.emulator.operations.endpoints import EndpointOperations
 from tenantry.emulator.operations.jobs import JobOperations
 from tenantry.emulator.operations_account import AccountOperations
 from tenantry.emulator.operations_policies import PolicyOperations
-from tenantry.emulator.operations_pools import PoolOperations
 from tenantry.emulator.operations_reputation import ReputationOperations
 from tenantry.emulator.operations_sending import SendingOperations
 from tenantry.emulator.operations_sets import ConfigurationSetOperations
@@ -49,7 +48,6 @@ class Account(
     TenantOperations,
     ConfigurationSetOperations,
     PolicyOperations,
-    PoolOperations,
     ReputationOperations,
     AccountOperations,
     EndpointOperations,
@@ -65,6 +63,7 @@ class Account(
             options,
             self.neighbours,
             self._elsewhere,
+            now,
         )
         self._operations: dict[str, Operation | None] = {}
 
@@ -99,12 +98,14 @@ class Account(
 
     def next_due(self) -> float | None:
         """Return when something is due by itself, here or at the neighbours, or None."""
-        mine, theirs = super().next_due(), self.neighbours.next_due()
-        return mine if theirs is None else theirs if mine is None else min(mine, theirs)
+        dues = (super().next_due(), self.neighbours.next_due(), self.next_judgement())
+        return min((due for due in dues if due is not None), default=None)
 
     def publish_due(self, now: float) -> int:
         """Do what has fallen due; return how much."""
-        return super().publish_due(now) + self.neighbours.do_due(now)
+        number = super().publish_due(now) + self.neighbours.do_due(now)
+        self.judge_again(now)
+        return number
 
     @property
     def queues(self) -> dict[str, Queue]:

@@ -149,7 +149,7 @@ class Admin:
         if given or not isinstance(enabled, bool):
             return refused("Give sending_enabled as true or false, or enforcement.")
         try:
-            self._account.set_enforcement(str(enforcement))
+            self._account.set_enforcement(str(enforcement), self._clock())
         except SesError as error:
             return refused(error.message, error.status)
         self._account.sending_enabled = enabled
@@ -159,7 +159,7 @@ class Admin:
         """Show the options, or change rates, recipient rules and latency from now on."""
         if request.method == "POST":
             try:
-                self._account.configure(self._account.options.changed(await read_json(request)))
+                self._account.configure(self._account.options.changed(await read_json(request)), self._clock())
             except (ValueError, TypeError, AttributeError) as error:
                 return refused(str(error))
         return JSONResponse(_options(self._account.options))

@@ -35,6 +35,8 @@ class Doors:
             Route("/_local/exports/{job}", self.export),
             Route("/_local/dedicated-ips", self.lease, methods=["POST"]),
             Route("/_local/account/review", self.review, methods=["POST"]),
+            Route("/_local/tenants/{name}/status", self.enforce, methods=["POST"]),
+            Route("/_local/tenants/{name}/findings", self.find, methods=["POST"]),
         ]
 
     async def unsubscribe(self, request: Request) -> Response:
@@ -76,3 +78,30 @@ class Doors:
         except SesError as error:
             return refused(error.message, error.status)
         return JSONResponse({"status": given["status"], "sandbox": self._account.is_sandbox})
+
+    async def enforce(self, request: Request) -> JSONResponse:
+        """Stop a tenant or let it go, as Amazon's people do: `{"status": "DISABLED", "cause": "Spam traps."}`."""
+        given = await read_json(request)
+        cause = given.get("cause")
+        if not isinstance(cause, str | None):
+            return refused("cause is a text.")
+        return self._decided(
+            request, lambda name: self._account.enforce(name, str(given.get("status")), cause, self._clock())
+        )
+
+    async def find(self, request: Request) -> JSONResponse:
+        """Open a finding of a tenant by hand, or end it: `{"type": "IP_LISTING", "impact": "HIGH"}`, or null."""
+        given = await read_json(request)
+        kind, impact = str(given.get("type")), given.get("impact")
+        return self._decided(request, lambda name: self._account.find(name, kind, impact, self._clock()))
+
+    def _decided(self, request: Request, decide: Callable[[str], None]) -> JSONResponse:
+        """Decide something of a tenant, and answer with what is now said of it."""
+        name = request.path_params["name"]
+        try:
+            decide(name)
+        except SesError as error:
+            return refused(error.message, error.status)
+        self._on_moved()
+        found = self._account.entities[self._account.tenant(name).arn]
+        return JSONResponse({"name": name, "status": found.aggregate, "impact": found.impact})

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from tenantry.emulator.links import Link
 from tenantry.emulator.mail import HEADERS_MAX_BYTES, Mail
 from tenantry.emulator.recipients import Fate
 from tenantry.wire.sns import Envelope, build
@@ -21,32 +22,43 @@ SUBJECT = "Amazon SES Email Event Notification"
 TEST_MESSAGE = "Successfully validated SNS topic for Amazon SES event publishing."
 NOT_SIGNED = "TG9jYWwgU0VTIGRvZXMgbm90IHNpZ24u"  # base64 of "Local SES does not sign."
 MTA = "a8-77.smtp-out.amazonses.com"
-DELAY_EXPIRES_SECONDS = 50_400.0
+EXPIRES_SECONDS = 50_400.0  # how long SES tries, unless the configuration set says less
+OPENED_FROM = "192.0.2.2"
+READER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/60.0.3112.90 Safari/537.36"
+FEEDBACK_AGENT = "Amazon SES Mailbox Simulator"
 
+# bounceType and bounceSubType -> the enhanced status (RFC 3463) and what the server, or SES, says.
 _BOUNCES = {
-    ("General", True): ("5.1.1", "smtp; 550 5.1.1 user unknown"),
-    ("Suppressed", True): (
+    ("Permanent", "General"): ("5.1.1", "smtp; 550 5.1.1 user unknown"),
+    ("Permanent", "NoEmail"): ("5.1.1", "smtp; 550 5.1.1 no such mailbox"),
+    ("Permanent", "Suppressed"): (
         "5.1.1",
         "Amazon SES has suppressed sending to this address because it has a recent history of bouncing"
         " as an invalid address.",
     ),
-    ("OnAccountSuppressionList", True): (
+    ("Permanent", "OnAccountSuppressionList"): (
         "5.1.1",
         "Amazon SES did not send the message to this address because it is on the suppression list for your account.",
     ),
-    ("OnTenantSuppressionList", True): (
+    ("Permanent", "OnTenantSuppressionList"): (
         "5.1.1",
         "Amazon SES did not send the message to this address because it is on the suppression list of the tenant.",
     ),
-    ("EmailValidationSuppressed", True): (
+    ("Permanent", "EmailValidationSuppressed"): (
         "5.1.1",
         "Amazon SES did not send the message to this address because its validation found it likely to be invalid.",
     ),
-    ("UnsubscribedRecipient", True): (
+    ("Permanent", "UnsubscribedRecipient"): (
         "5.7.1",
         "Amazon SES did not send the message to this address because the contact has unsubscribed.",
     ),
-    ("General", False): ("4.4.7", "smtp; 450 4.4.7 Message expired"),
+    ("Transient", "General"): ("4.4.7", "smtp; 450 4.4.7 Message expired"),
+    ("Transient", "MailboxFull"): ("4.2.2", "smtp; 452 4.2.2 mailbox full"),
+    ("Transient", "MessageTooLarge"): ("5.3.4", "smtp; 552 5.3.4 message too large"),
+    ("Transient", "ContentRejected"): ("5.6.0", "smtp; 554 5.6.0 content rejected"),
+    ("Transient", "AttachmentRejected"): ("5.6.1", "smtp; 554 5.6.1 attachment rejected"),
+    ("Transient", "CustomTimeoutExceeded"): ("4.4.7", "smtp; 450 4.4.7 Message expired before its configured time"),
+    ("Undetermined", "Undetermined"): ("5.0.0", "smtp; 550 5.0.0 undetermined"),
 }
 
 
@@ -166,10 +178,10 @@ def delivery_event(sent: Sent, recipients: Sequence[str], at: float) -> str:
 
 def bounce_event(sent: Sent, recipients: Sequence[str], fate: Fate, at: float, feedback_id: str) -> str:
     """Return the event of recipients whose mail bounced for one reason."""
-    status, code = _BOUNCES[fate.sub_type, fate.is_permanent]
+    status, code = _BOUNCES[fate.bounce_type, fate.sub_type]
     detail = {
         "feedbackId": feedback_id,
-        "bounceType": "Permanent" if fate.is_permanent else "Transient",
+        "bounceType": fate.bounce_type,
         "bounceSubType": fate.sub_type,
         "bouncedRecipients": [
             {"emailAddress": each, "action": "failed", "status": status, "diagnosticCode": code} for each in recipients
@@ -180,13 +192,43 @@ def bounce_event(sent: Sent, recipients: Sequence[str], fate: Fate, at: float, f
     return f'{{"eventType": "Bounce", "bounce": {_text(detail)}, "mail": {sent.mail_object(**sent.tenant_tag)}}}'
 
 
+def out_of_office_event(sent: Sent, recipients: Sequence[str], at: float, feedback_id: str) -> str:
+    """Return the event of an automatic reply, which SES tells as a soft bounce after the delivery."""
+    detail = {
+        "feedbackId": feedback_id,
+        "bounceType": "Transient",
+        "bounceSubType": "General",
+        "bouncedRecipients": [{"emailAddress": each} for each in recipients],
+        "timestamp": stamp(at),
+    }
+    return f'{{"eventType": "Bounce", "bounce": {_text(detail)}, "mail": {sent.mail_object(**sent.tenant_tag)}}}'
+
+
+def open_event(sent: Sent, at: float) -> str:
+    """Return the event of a recipient who opened the message."""
+    detail = {"ipAddress": OPENED_FROM, "timestamp": stamp(at), "userAgent": READER}
+    return f'{{"eventType": "Open", "mail": {sent.mail_object()}, "open": {_text(detail)}}}'
+
+
+def click_event(sent: Sent, at: float, link: Link) -> str:
+    """Return the event of a recipient who followed a link."""
+    detail = {
+        "ipAddress": OPENED_FROM,
+        "timestamp": stamp(at),
+        "userAgent": READER,
+        "link": link.url,
+        "linkTags": link.tags,
+    }
+    return f'{{"eventType": "Click", "click": {_text(detail)}, "mail": {sent.mail_object()}}}'
+
+
 def complaint_event(sent: Sent, recipients: Sequence[str], at: float, feedback_id: str) -> str:
     """Return the event of recipients who called the message abuse."""
     detail = {
         "feedbackId": feedback_id,
         "complainedRecipients": [{"emailAddress": each} for each in recipients],
         "timestamp": stamp(at),
-        "userAgent": "Amazon SES Mailbox Simulator",
+        "userAgent": FEEDBACK_AGENT,
         "complaintFeedbackType": "abuse",
         "arrivalDate": stamp(at),
     }
@@ -194,12 +236,12 @@ def complaint_event(sent: Sent, recipients: Sequence[str], at: float, feedback_i
     return f'{{"eventType": "Complaint", "complaint": {_text(detail)}, "mail": {mail}}}'
 
 
-def delay_event(sent: Sent, recipients: Sequence[str], at: float) -> str:
-    """Return the event of recipients whose server cannot be reached for now."""
+def delay_event(sent: Sent, recipients: Sequence[str], at: float, expires_at: float) -> str:
+    """Return the event of recipients whose server cannot be reached for now; SES gives up at `expires_at`."""
     detail = {
         "timestamp": stamp(at),
         "delayType": "TransientCommunicationFailure",
-        "expirationTime": stamp(sent.sent_at + DELAY_EXPIRES_SECONDS),
+        "expirationTime": stamp(expires_at),
         "delayedRecipients": [
             {
                 "emailAddress": each,

@@ -8,10 +8,10 @@ from typing import Any
 from tenantry.emulator.calls import Call, Params, Result
 from tenantry.emulator.coverage import partly
 from tenantry.emulator.errors import SesError, bad_request
+from tenantry.emulator.justice import STATUSES
 from tenantry.emulator.state import TAGS_MAX, State, Tagged, tag_list, tags_of
 
 UNLIMITED_SEND_RATE = 1_000_000.0
-ENFORCEMENTS = ("HEALTHY", "PROBATION", "SHUTDOWN")
 REVIEWS = ("PENDING", "GRANTED", "DENIED", "FAILED")
 
 
@@ -88,10 +88,19 @@ class AccountOperations(State):
             profile.next_plan = plan
         return None
 
-    def set_enforcement(self, status: str) -> None:
-        """Decide what Amazon thinks of the account; under SHUTDOWN nothing is sent until it is lifted."""
-        if status not in ENFORCEMENTS:
-            raise bad_request(f"Enforcement is one of {', '.join(ENFORCEMENTS)}, not {status!r}.")
+    def set_enforcement(self, status: str, now: float) -> None:
+        """Decide as Amazon's people do what they think of the account; under SHUTDOWN nothing is sent until it is lifted.
+
+        What is decided so is not taken back by counting; an account that is HEALTHY again starts afresh.
+        """
+        if status not in STATUSES:
+            raise bad_request(f"Enforcement is one of {', '.join(STATUSES)}, not {status!r}.")
+        if status == self.enforcement:
+            return
+        if status == "HEALTHY":
+            self.profile.fresh_start_at = now
+            self.bearer.start_afresh()
+        self.is_enforced_by_hand = status != "HEALTHY"
         self.enforcement = status
 
     def tag_resource(self, params: Params, call: Call) -> Result:

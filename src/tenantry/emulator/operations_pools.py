@@ -1,6 +1,6 @@
 """Owns the operations on dedicated IP pools, their addresses, and their warm-up.
 
-Leaves which pool a message leaves by to `operations_sending`.
+Leaves which of them a message leaves by to `operations.outgoing`.
 """
 
 import re
@@ -8,14 +8,13 @@ import re
 from tenantry.emulator.calls import Call, Params, Result
 from tenantry.emulator.coverage import partly
 from tenantry.emulator.errors import SesError, already_exists, bad_request, not_found
-from tenantry.emulator.records import DedicatedIp, Pool
+from tenantry.emulator.records import DEFAULT_POOL, DedicatedIp, Pool
 from tenantry.emulator.state import State, tags_of
 
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")
 POOLS_MAX = 50
 IPS_OF_A_NEW_POOL = 2  # real ones are leased by a support case; here they come warmed, so that mail can leave at once
 IPS_MAX = 512 * 256
-DEFAULT_POOL = "ses-default-dedicated-pool"  # where the addresses are that stand in no pool
 SHARED_POOL = "ses-shared-pool"
 WARMUP_SECONDS = 45 * 86_400.0
 
@@ -23,7 +22,7 @@ WARMUP_SECONDS = 45 * 86_400.0
 class PoolOperations(State):
     """Create, read and delete dedicated IP pools; move and warm addresses."""
 
-    @partly("a standard pool comes with two warmed addresses, a managed one has none of its own")
+    @partly("a standard pool comes with two warmed addresses, a managed one gets one and no more")
     def create_dedicated_ip_pool(self, params: Params, call: Call) -> Result:
         name, mode = params["PoolName"], params.get("ScalingMode", "STANDARD")
         if not _NAME.fullmatch(name):
@@ -55,6 +54,7 @@ class PoolOperations(State):
         for ip in found.ips:
             if found.scaling_mode == "STANDARD":
                 self.ips[ip].pool = None  # it stays leased
+                self.default_pool.ips.append(ip)
             else:
                 del self.ips[ip]
         del self.pools[found.name]
@@ -83,10 +83,8 @@ class PoolOperations(State):
         source = self.pools.get(found.pool or "")
         if "MANAGED" in (target and target.scaling_mode, source and source.scaling_mode):
             raise bad_request("Addresses of a managed pool cannot be moved.")
-        if source:
-            source.ips.remove(found.ip)
-        if target:
-            target.ips.append(found.ip)
+        (source or self.default_pool).ips.remove(found.ip)
+        (target or self.default_pool).ips.append(found.ip)
         found.pool = target.name if target else None
         return None
 
@@ -120,8 +118,7 @@ class PoolOperations(State):
             warming_since = cold_at if self.profile.auto_warmup else None
             self.ips[ip] = DedicatedIp(ip, pool, 100 if cold_at is None else 0, warming_since)
             leased.append(ip)
-        if pool:
-            self.pool(pool).ips.extend(leased)
+        (self.pool(pool) if pool else self.default_pool).ips.extend(leased)
         return leased
 
     def _ip(self, ip: str) -> DedicatedIp:

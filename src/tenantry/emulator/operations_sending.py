@@ -45,7 +45,7 @@ class SendingOperations(
 ):
     """Send mail, or refuse it as SES does."""
 
-    @partly("EndpointId sends in the Region that was called; ConfigurationOverrides are taken and change nothing")
+    @partly("EndpointId sends in the Region that was called")
     def send_email(self, params: Params, call: Call) -> Result:
         if template := params["Content"].get("Template"):
             return {"MessageId": self._send_template(params, template, call)}
@@ -57,13 +57,13 @@ class SendingOperations(
         if "ListManagementOptions" in params and (management := self.management_of(params, mail, call)):
             mail, content = self.managed(mail, management), with_link(content, management.url)
         self.take_quota(mail, call)
-        posting = Posting(sender, mail, tags, content, management=management)
+        posting = Posting(sender, mail, tags, content, management=management, tracking=_tracking(params))
         sent = self.deliver(posting, call)
         if management:
             self.remember_link(management, sent)
         return {"MessageId": sent.message_id}
 
-    @partly("EndpointId sends in the Region that was called; ConfigurationOverrides are taken and change nothing")
+    @partly("EndpointId sends in the Region that was called")
     def send_bulk_email(self, params: Params, call: Call) -> Result:
         entries, template = params["BulkEmailEntries"], params["DefaultContent"].get("Template")
         if template is None:
@@ -119,7 +119,7 @@ class SendingOperations(
         self.take_quota(mail, call)
         tags = message_tags(params.get("EmailTags", ()), mail)
         operation = "SendBulkEmail" if params.get("IsBulk") else "SendEmail"
-        posting = Posting(sender, mail, tags, content, operation, management)
+        posting = Posting(sender, mail, tags, content, operation, management, _tracking(params))
         if failure:
             return self.fail(posting, template.name if template else "inline template", failure, call).message_id
         sent = self.deliver(posting, call)
@@ -163,6 +163,12 @@ class SendingOperations(
             if error.code == "AccessDeniedException" or (params.get("TenantName") and "enant" in error.message):
                 raise  # what is wrong with the tenant is wrong with the whole call: entries have no status for it
             return {"Status": _status_of(error), "Error": error.message}
+
+
+def _tracking(params: Params) -> Mapping[str, Any]:
+    """Return what a call says of opens and clicks; SendBulkEmail says it for all its entries."""
+    found: Mapping[str, Any] = params.get("ConfigurationOverrides", {}).get("Tracking", {})
+    return found
 
 
 def message_tags(rows: Any, mail: Mail) -> dict[str, str]:

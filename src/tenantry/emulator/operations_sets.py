@@ -10,8 +10,8 @@ from typing import Any
 from tenantry.emulator.calls import Call, Params, Result
 from tenantry.emulator.coverage import partly
 from tenantry.emulator.errors import SesError, already_exists, bad_request, not_found
-from tenantry.emulator.operations_pools import DEFAULT_POOL, SHARED_POOL
-from tenantry.emulator.records import ConfigurationSet
+from tenantry.emulator.operations_pools import SHARED_POOL
+from tenantry.emulator.records import DEFAULT_POOL, ConfigurationSet
 from tenantry.emulator.state import State, tag_list, tags_of
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -51,7 +51,8 @@ class ConfigurationSetOperations(State):
 
     def get_configuration_set(self, params: Params, call: Call) -> Result:
         found = self.configuration_set(params["ConfigurationSetName"])
-        reputation = {"ReputationMetricsEnabled": False, **found.options.get("ReputationOptions", {})}
+        fresh = {"ReputationMetricsEnabled": False, "LastFreshStart": self.profile.fresh_start_at}
+        reputation = {**fresh, **found.options.get("ReputationOptions", {})}
         return {
             "ConfigurationSetName": found.name,
             "SendingOptions": {"SendingEnabled": found.sending_enabled},
@@ -91,7 +92,7 @@ class ConfigurationSetOperations(State):
         kept = {name: each for name, each in before.items() if name == "LastFreshStart"}
         return self._put(params, "ReputationOptions", {**kept, "ReputationMetricsEnabled": enabled})
 
-    @partly("TlsPolicy and MaxDeliverySeconds are kept and change nothing")
+    @partly("TlsPolicy is kept and changes nothing")
     def put_configuration_set_delivery_options(self, params: Params, call: Call) -> Result:
         self._check_pool(params)
         return self._put(params, "DeliveryOptions", _given(params))

@@ -8,7 +8,7 @@ from typing import Any
 
 from tenantry.emulator.calls import Call, Params, Result
 from tenantry.emulator.errors import SesError, already_exists, bad_request
-from tenantry.emulator.records import Entity, Tenant
+from tenantry.emulator.records import Entity, StatusRecord, Tenant
 from tenantry.emulator.registry import Registry
 from tenantry.emulator.state import State, tag_list, tags_of
 
@@ -32,7 +32,7 @@ class TenantOperations(State):
         arn = self.options.arn("tenant", f"{name}/{tenant_id}")
         self.tenants[name] = Tenant(name, tenant_id, arn, call.now, tags_of(params), suppression)
         policy = f"arn:aws:ses:{self.options.region}:aws:reputation-policy/standard"
-        self.entities[arn] = Entity(arn, policy, call.now)
+        self.entities[arn] = Entity(arn, policy, StatusRecord("ENABLED", call.now), StatusRecord("ENABLED", call.now))
         return self._full(self.tenants[name])
 
     def get_tenant(self, params: Params, call: Call) -> Result:
@@ -52,6 +52,8 @@ class TenantOperations(State):
         tenant = self.tenant(params["TenantName"])
         for arn in list(tenant.resources):
             self._part(tenant, arn)
+        for name in [each for each in self.recommendations.after(tenant.arn) if each.startswith(tenant.arn)]:
+            del self.recommendations[name]
         del self.tenants[tenant.name], self.entities[tenant.arn]
         return None
 

@@ -1,74 +1,16 @@
-"""Owns the settings of a local SES and the scripts of its recipient domains, with their text and file forms.
+"""Owns the settings of a local SES, and which of them may change while it runs.
 
-Leaves flags and help to the command line, and what a rule does to a recipient to `emulator.recipients`.
+Leaves flags and help to the command line, and what a rule says of recipients to `emulator.scripts`.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tenantry.emulator.keys import Key
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientRule:
-    """What happens to mail for one recipient domain (`*`: every domain without a rule of its own).
-
-    Fractions are of recipients and drawn by the account's seed; `bounce` is hard, `soft_bounce` transient,
-    `complaint` is of what was delivered, `defer` reports a DeliveryDelay first, `delay_seconds` precedes each report.
-    """
-
-    domain: str
-    bounce: float = 0.0
-    complaint: float = 0.0
-    soft_bounce: float = 0.0
-    defer: float = 0.0
-    delay_seconds: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("bounce", "complaint", "soft_bounce", "defer"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{self.domain}: {name} must lie between 0 and 1")
-        if self.bounce + self.soft_bounce > 1.0:
-            raise ValueError(f"{self.domain}: bounce and soft_bounce together must not exceed 1")
-        if self.delay_seconds < 0.0:
-            raise ValueError(f"{self.domain}: delay must not be negative")
-
-    @classmethod
-    def from_text(cls, text: str) -> "RecipientRule":
-        """Read a flag such as `rotten.example:bounce=0.3,complaint=0.01,delay=0.2`; ValueError says what is wrong."""
-        domain, _, settings = text.partition(":")
-        given: dict[str, float] = {}
-        for setting in filter(None, settings.split(",")):
-            name, equals, value = setting.partition("=")
-            if not equals:
-                raise ValueError(f"{setting!r} in {text!r} must look like name=number")
-            given[name.strip()] = _number(value, text)
-        return cls.from_mapping({"domain": domain, **given})
-
-    @classmethod
-    def from_mapping(cls, given: Mapping[str, Any]) -> "RecipientRule":
-        """Read a rule of a JSON file or the admin API; `delay` is short for `delay_seconds`."""
-        values = {"delay_seconds" if name == "delay" else name: value for name, value in given.items()}
-        domain = str(values.pop("domain", "")).strip().lower()
-        if not domain:
-            raise ValueError("a recipient rule needs a domain, or * for all")
-        known = {field.name for field in fields(cls)} - {"domain"}
-        if unknown := values.keys() - known:
-            raise ValueError(
-                f"{domain}: unknown setting {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}"
-            )
-        return cls(domain=domain, **{name: _number(value, domain) for name, value in values.items()})
-
-
-def rules_from_file(path: Path) -> tuple[RecipientRule, ...]:
-    """Read a JSON list of rules, `[{"domain": "rotten.example", "bounce": 0.3}, …]`."""
-    raw = json.loads(path.read_text())
-    if not isinstance(raw, list):
-        raise ValueError(f"{path} must hold a JSON list of recipient rules")
-    return tuple(RecipientRule.from_mapping(each) for each in raw)
+from tenantry.emulator.scripts import RecipientRule as RecipientRule
+from tenantry.emulator.scripts import rule_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +32,8 @@ class Options:
     keys: tuple[Key, ...] = ()
     files: Path | None = None  # the folder that stands for S3
     recipients: tuple[RecipientRule, ...] = ()
+    # How often SES publishes reputation and judges by it; 0: published every 300 s, and nobody is judged.
+    judge_seconds: float = 300.0
     seed: int = 0
     ledger_max: int = 100_000
     ledger_contents_max: int = 2_000
@@ -101,6 +45,8 @@ class Options:
             rate = getattr(self, name)
             if rate is not None and rate <= 0:
                 raise ValueError(f"{name} must be above 0, or None for no limit")
+        if self.judge_seconds != 0 and not 1 <= self.judge_seconds <= 3_600:
+            raise ValueError("judge_seconds must be 0, or lie between 1 and 3600")
         if self.latency_seconds < 0 or self.verify_after_seconds < 0:
             raise ValueError("latency_seconds and verify_after_seconds must not be negative")
 
@@ -121,7 +67,7 @@ class Options:
                 f"cannot change {', '.join(sorted(unknown))}; changeable are {', '.join(sorted(CHANGEABLE))}"
             )
         if "recipients" in values:
-            values["recipients"] = tuple(_rule(each) for each in values["recipients"])
+            values["recipients"] = tuple(rule_of(each) for each in values["recipients"])
         for name in values.keys() & {"sandbox", "verify_identities"}:
             if not isinstance(values[name], bool):
                 raise ValueError(f"{name} must be true or false")
@@ -133,10 +79,6 @@ class Options:
 FEED_NAME = "tenantry-events"
 UNLIMITED = frozenset({"max_send_rate", "max_24_hour_send", "control_rate_per_second", "identities_max", "tenants_max"})
 CHANGEABLE = UNLIMITED | {"sandbox", "verify_identities", "verify_after_seconds", "latency_seconds", "recipients"}
-
-
-def _rule(given: str | Mapping[str, Any]) -> RecipientRule:
-    return RecipientRule.from_text(given) if isinstance(given, str) else RecipientRule.from_mapping(given)
 
 
 def _number(value: Any, where: str) -> float:

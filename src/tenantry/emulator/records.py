@@ -7,7 +7,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from tenantry.emulator.justice import Conduct
 from tenantry.emulator.registry import Registry
+
+DEFAULT_POOL = "ses-default-dedicated-pool"  # where the addresses are that stand in no pool
 
 
 @dataclass(slots=True)
@@ -77,14 +80,36 @@ class Identity:
 
 
 @dataclass(slots=True)
+class Warmth:
+    """How far a managed pool is warmed at one mailbox provider: its first day there, and what it took today."""
+
+    first_day: int
+    day: int
+    taken: int = 0
+
+
+@dataclass(slots=True)
 class Pool:
-    """A dedicated IP pool with its addresses."""
+    """A dedicated IP pool with its addresses; a managed one counts what it needs to warm them."""
 
     name: str
     arn: str
     scaling_mode: str
     tags: dict[str, str]
     ips: list[str] = field(default_factory=list)
+    asked: int = 0  # recipients that a managed pool without addresses was asked for
+    days: set[int] = field(default_factory=set)  # on which days that was
+    providers: dict[str, Warmth] = field(default_factory=dict)
+
+
+@dataclass(slots=True, order=True)
+class Deferral:
+    """Recipients of a message whose provider is down, and when they are tried again."""
+
+    at: float
+    order: int
+    addresses: list[str] = field(compare=False)
+    way: Any = field(compare=False)  # the message, as `operations.delivery` has it on its way
 
 
 @dataclass(slots=True)
@@ -98,21 +123,51 @@ class DedicatedIp:
 
 
 @dataclass(slots=True)
+class Recommendation:
+    """A finding about a resource, as ListRecommendations shows it."""
+
+    arn: str
+    kind: str
+    impact: str
+    description: str
+    opened_at: float
+    changed_at: float
+    status: str = "OPEN"
+    is_by_hand: bool = False  # not opened by counting, and not resolved by it
+
+
+@dataclass(slots=True)
+class StatusRecord:
+    """What one side says of a reputation entity, since when and why."""
+
+    status: str
+    changed_at: float
+    cause: str | None = None
+
+
+@dataclass(slots=True)
 class Entity:
-    """A reputation entity: who has stopped it, and by which policy it is watched."""
+    """A reputation entity: who has stopped it, by which policy it is watched, and what was found."""
 
     arn: str
     policy: str
-    changed_at: float
-    customer_status: str = "ENABLED"
-    aws_status: str = "ENABLED"
+    customer: StatusRecord
+    aws: StatusRecord
+    findings: dict[str, Recommendation] = field(default_factory=dict)  # type -> the open one
+    conduct: Conduct | None = None  # what is counted of it, once it has sent
 
     @property
     def aggregate(self) -> str:
         """DISABLED if either side says so, REINSTATED if the customer does."""
-        if "DISABLED" in (self.customer_status, self.aws_status):
+        if "DISABLED" in (self.customer.status, self.aws.status):
             return "DISABLED"
-        return "REINSTATED" if "REINSTATED" in (self.customer_status, self.aws_status) else "ENABLED"
+        return "REINSTATED" if "REINSTATED" in (self.customer.status, self.aws.status) else "ENABLED"
+
+    @property
+    def impact(self) -> str | None:
+        """The highest impact of what is found, or None."""
+        impacts = {each.impact for each in self.findings.values()}
+        return "HIGH" if "HIGH" in impacts else "LOW" if impacts else None
 
 
 @dataclass(slots=True)
@@ -197,19 +252,6 @@ class Endpoint:
 
 
 @dataclass(slots=True)
-class Recommendation:
-    """A finding about a resource, as ListRecommendations shows it."""
-
-    arn: str
-    kind: str
-    impact: str
-    description: str
-    opened_at: float
-    changed_at: float
-    status: str = "OPEN"
-
-
-@dataclass(slots=True)
 class Profile:
     """What the account as a whole is set to, besides whether it may send."""
 
@@ -222,3 +264,4 @@ class Profile:
     auto_warmup: bool = True
     dashboard: dict[str, Any] = field(default_factory=lambda: {"DashboardEnabled": False})
     production: bool | None = None  # granted on request; None: as the options say
+    fresh_start_at: float | None = None  # since when reputation is measured anew

@@ -22,9 +22,11 @@ from tenantry.emulator.meters import RollingDay, TokenBucket
 from tenantry.emulator.options import Options
 from tenantry.emulator.recipients import Recipients
 from tenantry.emulator.records import (
+    DEFAULT_POOL,
     ConfigurationSet,
     ContactList,
     DedicatedIp,
+    Deferral,
     Endpoint,
     Entity,
     Identity,
@@ -63,13 +65,21 @@ class Bearer(Protocol):
         """Publish one event to it."""
 
     def weigh(self, what: str, number: int, sent: Sent, at: float) -> None:
-        """Count recipients of a message (Sends, Bounces, Complaints) for the metrics of reputation."""
+        """Count recipients of a message (Sends, Bounces, Complaints, …) for the metrics of reputation."""
+
+    def announce(self, detail_type: str, detail: str, resource_arn: str, at: float) -> None:
+        """Tell of a tenant's status or of a finding, where SES tells of it by itself."""
+
+    def start_afresh(self) -> None:
+        """Forget the account's counts, and its sets': their reputation is measured from now on."""
 
 
 class State:
     """Everything an account remembers."""
 
-    def __init__(self, options: Options, bearer: Bearer, elsewhere: "Callable[[str, str], State | None]") -> None:
+    def __init__(
+        self, options: Options, bearer: Bearer, elsewhere: "Callable[[str, str], State | None]", now: float
+    ) -> None:
         self.elsewhere = elsewhere  # (account id, Region) -> what was ever called there, this place included
         self.random = Random(options.seed)
         self.faults = Faults(Random(f"faults of {options.seed}"))
@@ -97,17 +107,27 @@ class State:
         self.ip_numbers = count(1)
         self.sending_enabled = True
         self.enforcement = "HEALTHY"
+        self.is_enforced_by_hand = False
+        self.accused: dict[str, None] = {}  # the ARNs of tenants with open findings
+        self.hearing_at: float | None = None  # when they are judged again
         self.day = RollingDay()
         self.ledger = Ledger(options.ledger_max, options.ledger_contents_max)
+        self.default_pool = Pool(DEFAULT_POOL, options.arn("dedicated-ip-pool", DEFAULT_POOL), "STANDARD", {})
+        self.deferred: list[Deferral] = []  # a heap: mail for providers that are down
         self._due: list[tuple[float, int, str, EventRecord, bool]] = []
         self._withheld: list[tuple[str, EventRecord]] = []
-        self._order = count()
+        self.order = count()
+        self.recipients = Recipients(options.recipients, now)
         self.configure(options)
 
-    def configure(self, options: Options) -> None:
-        """Take new options from now on; what was decided before stays."""
+    def configure(self, options: Options, now: float | None = None) -> None:
+        """Take new options from now on (epoch seconds); what was decided before stays, but mail that waits is tried anew."""
         self.options = options
-        self.recipients = Recipients(options.recipients)
+        if options.recipients != self.recipients.rules:
+            self.recipients = Recipients(options.recipients, self.recipients.since if now is None else now)
+            for each in self.deferred:
+                each.at = 0.0
+            heapq.heapify(self.deferred)
         self.send_rate = TokenBucket(options.max_send_rate)
         self.control_rate = TokenBucket(options.control_rate_per_second)
 
@@ -179,7 +199,7 @@ class State:
 
     def schedule(self, set_name: str, event: EventRecord) -> None:
         """Have an event published once its time has come."""
-        heapq.heappush(self._due, (event.at, next(self._order), set_name, event, False))
+        heapq.heappush(self._due, (event.at, next(self.order), set_name, event, False))
 
     def next_due(self) -> float | None:
         """Return when the next event is due, or None."""
@@ -203,7 +223,7 @@ class State:
         if fault is None:
             self._tell(set_name, event)
         elif fault.kind is EventFaultKind.DELAY:
-            heapq.heappush(self._due, (event.at + fault.seconds, next(self._order), set_name, event, True))
+            heapq.heappush(self._due, (event.at + fault.seconds, next(self.order), set_name, event, True))
         elif fault.kind is EventFaultKind.DUPLICATE:
             self._tell(set_name, event)
             self._tell(set_name, event)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tenantry.emulator.options import RecipientRule
+from tenantry.emulator.scripts import RecipientRule
 
 _SYNTAX = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za-z0-9-]{1,63}\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]"
@@ -28,7 +28,7 @@ ORDER = ("LOW", "MEDIUM", "HIGH")
 def insights(address: str, rule: RecipientRule | None) -> dict[str, Any]:
     """Return MailboxValidation as the API shows it; `rule` is the script of the address's domain, if it has one."""
     local, _, domain = address.lower().rpartition("@")
-    bounces = rule.bounce if rule else 0.0
+    bounces = rule.bounce + rule.no_email + rule.suppressed if rule else 0.0
     good = {
         "HasValidSyntax": "HIGH" if _SYNTAX.fullmatch(address[:400]) else "LOW",
         "HasValidDnsRecords": "LOW" if domain.endswith(_NO_DOMAINS) or "." not in domain else "HIGH",

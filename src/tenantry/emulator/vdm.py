@@ -16,6 +16,7 @@ _ISPS = {
     "gmx.de": "GMX", "web.de": "WEB.DE", "orange.fr": "Orange", "yandex.ru": "Yandex", "mail.ru": "Mail.Ru",
 }  # fmt: skip
 NO_FEEDBACK = frozenset({"Gmail"})  # providers that tell senders of no complaint
+NO_FEEDBACK_DOMAINS = frozenset(domain for domain, isp in _ISPS.items() if isp in NO_FEEDBACK)
 _DIMENSIONS = ("EMAIL_IDENTITY", "CONFIGURATION_SET", "ISP", "TENANT_NAME")
 Place = tuple[str, str, str, str]  # the values of these dimensions
 

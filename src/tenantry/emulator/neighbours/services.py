@@ -86,7 +86,7 @@ class Neighbours:
             "organizations": self.organizations,
         }
         self._operations: dict[tuple[str, str], Operation | None] = {}
-        self._ses_metrics = SesMetrics()
+        self._ses_metrics = SesMetrics(options.judge_seconds)
         self._make_feed(now)
 
     @property
@@ -151,7 +151,7 @@ class Neighbours:
         """Do what has fallen due; return how much was published by it."""
         before = self.place.published
         account = self._accounts.find(self.place.account_id, self.place.region) if self._accounts else None
-        if account and self._ses_metrics.publish(now, self.cloudwatch.measure, account.watches, account.tenant_id):
+        if account and self._ses_metrics.publish(now, self.cloudwatch.measure, account):
             self.cloudwatch.wake(now)
         self.cloudwatch.evaluate_due(now)
         return self.place.published - before
@@ -197,8 +197,12 @@ class Neighbours:
             self.cloudwatch.wake(event.at)
 
     def weigh(self, what: str, number: int, sent: Sent, at: float) -> None:
-        """Count recipients of a message (Sends, Bounces, Complaints) for the metrics of reputation."""
+        """Count recipients of a message (Sends, Bounces, Complaints, …) for the metrics of reputation."""
         self._ses_metrics.add(what, number, set_name=sent.configuration_set or "", tenant=sent.tenant or "", at=at)
+
+    def start_afresh(self) -> None:
+        """Forget the account's counts and its sets'."""
+        self._ses_metrics.start_afresh()
 
     def notify(self, topic_arn: str, at: float, render: Callable[[], str], *, subject: str | None = SUBJECT) -> bool:
         """Publish a message of SES to a topic, rendered when it is read; False if the topic is gone."""

@@ -3,31 +3,39 @@
 Leaves the shapes of events to `emulator.events`, chance to `emulator.recipients`, whether it may be sent to `operations.gate`.
 """
 
+import heapq
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from tenantry.emulator.calls import Call
 from tenantry.emulator.events import (
+    EXPIRES_SECONDS,
     Sent,
     bounce_event,
+    click_event,
     complaint_event,
     delay_event,
     delivery_event,
     failure_event,
+    open_event,
+    out_of_office_event,
     reject_event,
     send_event,
 )
 from tenantry.emulator.ledger import EventRecord, MessageRecord
+from tenantry.emulator.links import has_html, link_of
 from tenantry.emulator.mail import Mail, bare
 from tenantry.emulator.operations.gate import Sender
+from tenantry.emulator.operations.outgoing import OutgoingOperations
 from tenantry.emulator.operations.subscription import Management
 from tenantry.emulator.operations.suppression import Suppression, SuppressionOperations
 from tenantry.emulator.recipients import Fate, is_simulated
-from tenantry.emulator.records import ConfigurationSet, Suppressed
+from tenantry.emulator.records import Deferral, Suppressed
+from tenantry.emulator.scripts import RecipientRule
 from tenantry.emulator.validation import refuses
-from tenantry.emulator.vdm import NO_FEEDBACK, isp_of
+from tenantry.emulator.vdm import NO_FEEDBACK, NO_FEEDBACK_DOMAINS, isp_of
 
 # The last three are the deliveries that complaints, opens and clicks are measured against.
 DELIVERED = ("DELIVERY", "DELIVERY_COMPLAINT", "DELIVERY_OPEN", "DELIVERY_CLICK")
@@ -36,11 +44,12 @@ KEPT_BACK = frozenset(
     {"OnAccountSuppressionList", "OnTenantSuppressionList", "EmailValidationSuppressed", "UnsubscribedRecipient"}
 )
 REMEMBERED_BOUNCES = frozenset({"General", "NoEmail"})
+COUNTED_BOUNCES = frozenset({"General", "NoEmail", "Suppressed"})  # what counts in SES's bounce rate
 
 
 @dataclass(slots=True)
 class Posting:
-    """One message that was taken for delivery."""
+    """One message that was taken for delivery; `tracking` has what the call says of opens and clicks."""
 
     sender: Sender
     mail: Mail
@@ -48,16 +57,41 @@ class Posting:
     content: Mapping[str, Any]
     operation: str = "SendEmail"
     management: Management | None = None
+    tracking: Mapping[str, Any] = field(default_factory=dict)
 
 
-COUNTED_BOUNCES = frozenset({"General", "NoEmail", "Suppressed"})  # what counts in SES's bounce rate
+@dataclass(slots=True)
+class Underway:
+    """One message on its way: what its recipients' fates are told with."""
+
+    sent: Sent
+    counts: Suppression
+    record: MessageRecord
+    posting: Posting
+
+    @property
+    def expires_at(self) -> float:
+        """Until when SES tries to deliver it."""
+        return self.sent.sent_at + (self.own_limit or EXPIRES_SECONDS)
+
+    @property
+    def own_limit(self) -> float | None:
+        """How long its configuration set lets SES try, or None."""
+        found = self.posting.sender.found_set
+        return found.options.get("DeliveryOptions", {}).get("MaxDeliverySeconds") if found else None
 
 
 def _outcome(fate: Fate) -> str:
-    return "suppressed" if fate.sub_type in KEPT_BACK else fate.kind
+    return "suppressed" if fate.sub_type in KEPT_BACK else fate.outcome
 
 
-class DeliveryOperations(SuppressionOperations):
+def _tells_of_complaints(fate: Fate) -> bool:
+    """Has the recipient's provider a feedback loop?"""
+    told = fate.rule.feedback_loop if fate.rule else None
+    return fate.domain not in NO_FEEDBACK_DOMAINS if told is None else told
+
+
+class DeliveryOperations(SuppressionOperations, OutgoingOperations):
     """Deliver, in the scripted world of mailboxes."""
 
     def deliver(self, posting: Posting, call: Call) -> Sent:
@@ -65,20 +99,17 @@ class DeliveryOperations(SuppressionOperations):
         sender, mail = posting.sender, posting.mail
         sent = self._sent(posting, call)
         counts = self.suppression_for(sender.found_set, sender.tenant)
-        fates = [(each, self._fate(each, posting, counts, call.now)) for each in mail.recipients]
-        self._remember(
-            posting, sent, [(each, "rejected" if mail.has_virus else _outcome(fate)) for each, fate in fates]
-        )
+        fates = [(each, self._fate(bare(each), posting, counts, call.now)) for each in mail.recipients]
+        words = [(each, "rejected" if mail.has_virus else _outcome(fate)) for each, fate in fates]
+        record = self._remember(posting, sent, words)
         self._happen(sent, call.now, "SEND", partial(send_event, sent), ("SEND",))
         self._weigh("Sends", sent, mail.recipients, call.now)
         if mail.has_virus:
             self._happen(sent, call.now, "REJECT", partial(reject_event, sent))
             return sent
-        groups: dict[Fate, list[str]] = {}
-        for address, fate in fates:
-            groups.setdefault(fate, []).append(bare(address))
-        for fate, addresses in groups.items():
-            self._tell_fate(sent, fate, addresses, counts)
+        self._tell_fates(
+            Underway(sent, counts, record, posting), [(bare(each), fate) for each, fate in fates], call.now
+        )
         return sent
 
     def fail(self, posting: Posting, template: str, reason: str, call: Call) -> Sent:
@@ -88,7 +119,20 @@ class DeliveryOperations(SuppressionOperations):
         self._happen(sent, call.now, "RENDERING_FAILURE", partial(failure_event, sent, template, reason))
         return sent
 
-    def _remember(self, posting: Posting, sent: Sent, outcomes: list[tuple[str, str]]) -> None:
+    def next_due(self) -> float | None:
+        """Return when the next event is due, or mail that waits is tried again, or None."""
+        due = super().next_due()
+        if not self.deferred:
+            return due
+        return self.deferred[0].at if due is None else min(due, self.deferred[0].at)
+
+    def publish_due(self, now: float) -> int:
+        """Try the mail whose time has come again, and publish what is due; return how many events."""
+        while self.deferred and self.deferred[0].at <= now:
+            self._try_again(heapq.heappop(self.deferred), now)
+        return super().publish_due(now)
+
+    def _remember(self, posting: Posting, sent: Sent, outcomes: list[tuple[str, str]]) -> MessageRecord:
         mail = posting.mail
         record = MessageRecord(
             message_id=sent.message_id,
@@ -104,10 +148,10 @@ class DeliveryOperations(SuppressionOperations):
             outcomes=outcomes,
         )
         self.ledger.add_message(record, posting.content)
+        return record
 
-    def _fate(self, address: str, posting: Posting, counts: Suppression, now: float) -> Fate:
-        """Return a recipient's fate: kept back by a list or a check, or as the world's script has it."""
-        plain = bare(address)
+    def _fate(self, plain: str, posting: Posting, counts: Suppression, now: float) -> Fate:
+        """Return an address's fate: kept back by a list or a check, or as the world's script has it."""
         if counts.entries and counts.holds(plain, now):
             return Fate("bounced", counts.sub_type)
         if self.globally_suppressed and self.is_globally_suppressed(plain, now):
@@ -119,7 +163,7 @@ class DeliveryOperations(SuppressionOperations):
         options = (own and own.get("ValidationOptions")) or self.profile.validation
         if options and not is_simulated(plain) and refuses(options, plain, self.recipients.rule_for(plain)):
             return Fate("bounced", "EmailValidationSuppressed")
-        return self.recipients.fate(address, self.random)
+        return self.recipients.fate(plain, self.random, now)
 
     def _sent(self, posting: Posting, call: Call) -> Sent:
         sender, mail = posting.sender, posting.mail
@@ -141,37 +185,110 @@ class DeliveryOperations(SuppressionOperations):
             tenant=sender.tenant.name if sender.tenant else None,
             tags=posting.tags,
             auto_tags=auto,
-            outgoing_ip=self._outgoing_ip(sender.found_set),
+            outgoing_ip=self.outgoing_ip(sender.found_set, mail.recipients, call.now),
         )
 
-    def _outgoing_ip(self, found: ConfigurationSet | None) -> str:
-        name = found.options.get("DeliveryOptions", {}).get("SendingPoolName") if found else None
-        pool = self.pools.get(name) if name else None
-        return self.random.choice(pool.ips) if pool and pool.ips else "192.0.2.1"
+    def _tell_fates(self, way: Underway, fates: list[tuple[str, Fate]], since: float) -> None:
+        """Tell of fates that were decided at a time: those that are alike, but for what follows, in one event."""
+        if len(fates) == 1:
+            self._tell_alike(way, fates, since)
+            return
+        groups: dict[tuple[Any, ...], list[tuple[str, Fate]]] = {}
+        for each in fates:
+            groups.setdefault((*each[1][:-2], id(each[1].rule)), []).append(each)
+        for group in groups.values():
+            self._tell_alike(way, group, since)
 
-    def _tell_fate(self, sent: Sent, fate: Fate, addresses: list[str], counts: Suppression) -> None:
-        at = sent.sent_at + fate.delay_seconds
+    def _tell_alike(self, way: Underway, group: list[tuple[str, Fate]], since: float) -> None:
+        fate, sent = group[0][1], way.sent
+        if fate.kind == "silent":
+            return
+        addresses, at = [address for address, _ in group], since + fate.delay
+        if fate.kind == "deferred":
+            self._defer(way, addresses, since, fate.delay)
+            return
         if fate.is_deferred:
-            self._happen(sent, at, "DELIVERY_DELAY", partial(delay_event, sent, addresses, at))
-            at += fate.delay_seconds
+            self._happen(sent, at, "DELIVERY_DELAY", partial(delay_event, sent, addresses, at, way.expires_at))
+            at += fate.delay
         if fate.kind == "bounced":
-            feedback_id = self.new_message_id(at)
-            metric = "PERMANENT_BOUNCE" if fate.is_permanent else "TRANSIENT_BOUNCE"
-            render = partial(bounce_event, sent, addresses, fate, at, feedback_id)
-            self._happen(sent, at, "BOUNCE", render, (metric,))
-            if fate.is_permanent and fate.sub_type in COUNTED_BOUNCES:
-                self._weigh("Bounces", sent, addresses, at)
-            if fate.is_permanent and fate.sub_type in REMEMBERED_BOUNCES:
-                self._suppress(sent, counts, addresses, ("BOUNCE", feedback_id, at))
+            self._bounce(way, addresses, fate, at)
             return
         self._happen(sent, at, "DELIVERY", partial(delivery_event, sent, addresses, at), DELIVERED)
-        if fate.kind == "complained":
-            at += fate.delay_seconds
+        if not _tells_of_complaints(fate):
+            self._weigh("Untold sends", sent, addresses, at)
+        if any(each.then for _, each in group):
+            self._follow(way, group, at)
+
+    def _bounce(self, way: Underway, addresses: list[str], fate: Fate, at: float) -> None:
+        sent, feedback_id = way.sent, self.new_message_id(at)
+        is_hard = fate.bounce_type == "Permanent"
+        metrics = (f"{fate.bounce_type.upper()}_BOUNCE",)
+        self._happen(sent, at, "BOUNCE", partial(bounce_event, sent, addresses, fate, at, feedback_id), metrics)
+        if is_hard and fate.sub_type in COUNTED_BOUNCES and fate.domain not in self.identities:
+            self._weigh("Bounces", sent, addresses, at)  # those at one's own verified domains do not count
+        if is_hard and fate.sub_type in REMEMBERED_BOUNCES:
+            self._suppress(sent, way.counts, addresses, ("BOUNCE", feedback_id, at))
+
+    def _follow(self, way: Underway, group: list[tuple[str, Fate]], delivered_at: float) -> None:
+        """Tell what recipients did with what they got: complain, answer that they are away, open, click."""
+        sent, rule = way.sent, group[0][1].rule
+        if complaining := [address for address, each in group if "complaint" in each.then]:
+            at = delivered_at + (rule.after("complaint") if rule else 0.0)
+            if _tells_of_complaints(group[0][1]):
+                self._complain(way, complaining, at)
+            else:
+                self._weigh("Untold complaints", sent, complaining, at)
+        if rule is None:
+            return
+        if away := [address for address, each in group if "out_of_office" in each.then]:
+            at = delivered_at + rule.after("out_of_office")
             feedback_id = self.new_message_id(at)
-            render = partial(complaint_event, sent, addresses, at, feedback_id)
-            self._happen(sent, at, "COMPLAINT", render, ("COMPLAINT",))
-            self._weigh("Complaints", sent, addresses, at)
-            self._suppress(sent, counts, addresses, ("COMPLAINT", feedback_id, at))
+            self._happen(sent, at, "BOUNCE", partial(out_of_office_event, sent, away, at, feedback_id))
+        for _, each in group:
+            if "open" in each.then:
+                self._read(way, rule, delivered_at, clicks="click" in each.then)
+
+    def _complain(self, way: Underway, addresses: list[str], at: float) -> None:
+        sent, feedback_id = way.sent, self.new_message_id(at)
+        render = partial(complaint_event, sent, addresses, at, feedback_id)
+        self._happen(sent, at, "COMPLAINT", render, ("COMPLAINT",))
+        self._weigh("Complaints", sent, addresses, at)
+        self._suppress(sent, way.counts, addresses, ("COMPLAINT", feedback_id, at))
+
+    def _read(self, way: Underway, rule: RecipientRule, delivered_at: float, *, clicks: bool) -> None:
+        """Tell that a recipient opened the message, and clicked, as far as SES can see that."""
+        sent, content, tracking = way.sent, way.posting.content, way.posting.tracking
+        at = delivered_at + rule.after("open")
+        if tracking.get("OpenTrackingEnabled", True) and has_html(content):
+            self._happen(sent, at, "OPEN", partial(open_event, sent, at), ("OPEN",))
+        if clicks and tracking.get("ClickTrackingEnabled", True) and (link := link_of(content, self.random)):
+            at += rule.after("click")
+            self._happen(sent, at, "CLICK", partial(click_event, sent, at, link), ("CLICK",), link_tags=link.tags)
+
+    def _defer(self, way: Underway, addresses: list[str], since: float, delay: float) -> None:
+        """Tell that a provider is down, and keep its mail until it is up again or the message expires."""
+        at = since + delay
+        self._happen(way.sent, at, "DELIVERY_DELAY", partial(delay_event, way.sent, addresses, at, way.expires_at))
+        until = self.recipients.down_until(addresses[0], since) or at
+        self._wait(Deferral(min(max(until, at), way.expires_at), next(self.order), addresses, way))
+
+    def _wait(self, deferral: Deferral) -> None:
+        heapq.heappush(self.deferred, deferral)
+
+    def _try_again(self, deferral: Deferral, now: float) -> None:
+        way, addresses, at = deferral.way, deferral.addresses, deferral.at or now
+        until = self.recipients.down_until(addresses[0], at)
+        if at >= way.expires_at:
+            sub_type = "General" if way.own_limit is None else "CustomTimeoutExceeded"
+            fates = [(each, Fate("bounced", sub_type, "Transient")) for each in addresses]
+        elif until is not None:
+            self._wait(Deferral(min(until, way.expires_at), next(self.order), addresses, way))
+            return
+        else:
+            fates = [(each, self.recipients.fate(each, self.random, at)) for each in addresses]
+        known = {each: _outcome(fate) for each, fate in fates}
+        way.record.outcomes[:] = [(each, known.get(bare(each), word)) for each, word in way.record.outcomes]
+        self._tell_fates(way, fates, at)
 
     def _suppress(self, sent: Sent, counts: Suppression, addresses: list[str], why: tuple[str, str, float]) -> None:
         reason, feedback_id, at = why
@@ -184,10 +301,17 @@ class DeliveryOperations(SuppressionOperations):
             self.bearer.weigh(what, number, sent, at)
 
     def _happen(
-        self, sent: Sent, at: float, kind: str, render: Callable[[], str], metrics: tuple[str, ...] = ()
+        self,
+        sent: Sent,
+        at: float,
+        kind: str,
+        render: Callable[[], str],
+        metrics: tuple[str, ...] = (),
+        *,
+        link_tags: Mapping[str, list[str]] | None = None,
     ) -> None:
         name = sent.configuration_set or ""
-        event = EventRecord(at, kind, render, sent)
+        event = EventRecord(at, kind, render, sent, link_tags)
         self.ledger.add_event(sent.message_id, event)
         if metrics and self.profile.vdm["VdmEnabled"] == "ENABLED":
             self._count(sent, at, metrics)

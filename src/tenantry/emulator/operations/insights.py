@@ -82,7 +82,7 @@ class InsightOperations(State):
             raise bad_request("EmailAddress has 1 to 320 characters.")
         return {"MailboxValidation": insights(address, self.recipients.rule_for(address))}
 
-    @partly("the findings that are recorded here; nobody looks at DNS")
+    @partly("findings of tenants; identities have none, for nobody looks at DNS")
     def list_recommendations(self, params: Params, call: Call) -> Result:
         wanted = params.get("Filter", {})
         if len(wanted) > 2:
