@@ -259,9 +259,9 @@ class DeliveryOperations(SuppressionOperations, OutgoingOperations):
         """Tell that a recipient opened the message, and clicked, as far as SES can see that."""
         sent, content, tracking = way.sent, way.posting.content, way.posting.tracking
         at = delivered_at + rule.after("open")
-        if tracking.get("OpenTrackingEnabled", True) and has_html(content):
+        if tracking.get("OpenTrackingEnabled") != "DISABLED" and has_html(content):
             self._happen(sent, at, "OPEN", partial(open_event, sent, at), ("OPEN",))
-        if clicks and tracking.get("ClickTrackingEnabled", True) and (link := link_of(content, self.random)):
+        if clicks and tracking.get("ClickTrackingEnabled") != "DISABLED" and (link := link_of(content, self.random)):
             at += rule.after("click")
             self._happen(sent, at, "CLICK", partial(click_event, sent, at, link), ("CLICK",), link_tags=link.tags)
 
