@@ -6,9 +6,9 @@ Leaves counting to the store, the statistics to `reputation`, and acting on a ve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import exp, floor, log, log10
+from math import exp, floor, inf, log, log10
 from types import MappingProxyType
 
 from tenantry.core.reputation import BOUNCE_PRIOR, COMPLAINT_PRIOR, Beta, Block, log_evalue, log_evalue_max
@@ -38,9 +38,19 @@ class Action(StrEnum):
 _SEVERITY = {action: place for place, action in enumerate(Action)}
 
 
+class Rule(StrEnum):
+    """How counts are held against a line."""
+
+    EVIDENCE = "evidence"  # the bars are e-values
+    RATIO = "ratio"  # the bars are rates, as most senders and Amazon write them
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A rate that mail is held to, and the bars that E must reach, above `min_bad` bad in `min_domains` domains."""
+    """A rate that mail is held to, and the bars for each action, above `min_bad` bad in `min_domains` domains.
+
+    Bars are e-values or (rule ratio) rates, in blocks of at least min_recipients; infinity: this action is never taken.
+    """
 
     kind: LineKind
     line: float
@@ -50,19 +60,46 @@ class Line:
     watch_at: float = 10.0
     throttle_at: float = 100.0
     pause_at: float = 1_000.0
+    rule: Rule = Rule.EVIDENCE
+    min_recipients: int = 0
 
     def action(self, block: Block, log_e: float) -> Action:
         """Return what this evidence asks for."""
-        if block.x < self.min_bad or block.domains < self.min_domains or log_e < log(self.watch_at):
+        if block.x < self.min_bad or block.domains < self.min_domains or block.n < self.min_recipients:
             return Action.KEEP
-        if log_e < log(self.throttle_at):
-            return Action.WATCH
-        return Action.THROTTLE if log_e < log(self.pause_at) else Action.PAUSE
+        reached = exp(min(log_e, 700.0)) * _ROUNDING if self.rule is Rule.EVIDENCE else block.x / block.n
+        if reached >= self.pause_at:
+            return Action.PAUSE
+        if reached >= self.throttle_at:
+            return Action.THROTTLE
+        return Action.WATCH if reached >= self.watch_at else Action.KEEP
 
     def bar(self, action: Action) -> float:
         """Return the bar that was reached for an action, the lowest one for keep."""
         bars = {Action.PAUSE: self.pause_at, Action.THROTTLE: self.throttle_at}
         return bars.get(action, self.watch_at)
+
+
+_ROUNDING = 1 + 1e-12  # exp(log(bar)) reaches the bar
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How a new stream earns trust: so many recipients at first, then twice (growth) as many for each clean stage.
+
+    A stage passes when `known` of its recipients have an outcome, or wait_seconds after the last was handed over; after
+    `stages` of them nothing is capped.
+    """
+
+    first: int = 200
+    growth: float = 2.0
+    stages: int = 8
+    known: float = 0.95
+    wait_seconds: float = 900.0
+
+    def size(self, stage: int) -> int:
+        """Return how many recipients a stage may reach, stages counted from 0."""
+        return round(self.first * self.growth**stage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +108,7 @@ class Policy:
 
     throttle_fraction, ramp: fractions of the rate while throttled, and by stage of probation. A stage passes after
     stage_seconds with at least stage_recipients handed. acts: whether verdicts slow and stop, or are only written down.
+    trust: how new streams earn it; None: they have it.
     """
 
     name: str
@@ -81,19 +119,55 @@ class Policy:
     ramp: tuple[float, ...] = (0.10, 0.25, 0.50, 1.0)
     stage_seconds: float = 86_400.0
     stage_recipients: int = 1
+    trust: Trust | None = None
 
 
-_LINES = (
-    Line(LineKind.BOUNCE, line=0.05, prior=BOUNCE_PRIOR, min_domains=1),
-    Line(LineKind.COMPLAINT, line=0.001, prior=COMPLAINT_PRIOR, min_domains=2),
-)
+BOUNCES = Line(LineKind.BOUNCE, line=0.05, prior=BOUNCE_PRIOR, min_domains=1)
+COMPLAINTS = Line(LineKind.COMPLAINT, line=0.001, prior=COMPLAINT_PRIOR, min_domains=2)
+_LINES = (BOUNCES, COMPLAINTS)
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
         "standard": Policy("standard", version=1, lines=_LINES, acts=True),
         "observe": Policy("observe", version=1, lines=_LINES, acts=False),
+        "strict": Policy(  # for whoever is new, or shares a pool that must stay clean
+            "strict",
+            version=1,
+            lines=(replace(BOUNCES, line=0.03), replace(COMPLAINTS, line=0.0008)),
+            acts=True,
+            stage_seconds=2 * 86_400.0,
+            stage_recipients=50,
+            trust=Trust(),
+        ),
+        "ses": Policy(  # Amazon's own documented lines: review, and pause
+            "ses",
+            version=1,
+            lines=(
+                replace(
+                    BOUNCES,
+                    rule=Rule.RATIO,
+                    watch_at=0.05,
+                    throttle_at=inf,
+                    pause_at=0.10,
+                    min_recipients=1_000,
+                    min_bad=1,
+                ),
+                replace(
+                    COMPLAINTS,
+                    rule=Rule.RATIO,
+                    watch_at=0.001,
+                    throttle_at=inf,
+                    pause_at=0.005,
+                    min_recipients=1_000,
+                    min_bad=1,
+                    min_domains=1,
+                ),
+            ),
+            acts=True,
+        ),
     }
 )
+"""What is shipped; an operator's own stand in the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +183,7 @@ class Verdict:
     policy: str
     version: int
     acts: bool
+    rule: Rule = Rule.EVIDENCE
 
     @property
     def rate(self) -> float:
@@ -121,6 +196,8 @@ class Verdict:
         what = "bounced" if self.kind is LineKind.BOUNCE else "complained"
         counted = f"{block.x:,} of {block.n:,} recipients {what} ({_percent(self.rate)})"
         where = f"{counted}, counted from recipient {block.first_recipient + 1:,} in sending order"
+        if self.rule is Rule.RATIO:
+            return f"{where}; the line is {_percent(self.line)}. {self._consequence()}"
         if self.log_e < log(2):
             return f"{where}: no evidence of a rate above the {_percent(self.line)} line."
         return (
@@ -129,7 +206,8 @@ class Verdict:
         )
 
     def _consequence(self) -> str:
-        rule = f"policy {self.policy} version {self.version}, bar 1 in {self.bar:,.0f}"
+        bar = f"1 in {self.bar:,.0f}" if self.rule is Rule.EVIDENCE else _percent(self.bar)
+        rule = f"policy {self.policy} version {self.version}, bar {bar}"
         if self.action is Action.KEEP:
             return f"Nothing changes: too little evidence to act on ({rule})."
         if self.action is Action.WATCH:
@@ -150,7 +228,11 @@ def judge(counts: Mapping[LineKind, Sequence[Block]], policy: Policy) -> Verdict
     for line in policy.lines:
         for block in counts.get(line.kind, ()):
             most = log_evalue_max(block.n, block.x, line.line)
-            if most <= 0 or (line.action(block, most).severity, most) <= worst:
+            if (
+                block.x < line.min_bad
+                or (most <= 0 and line.rule is Rule.EVIDENCE)
+                or (line.action(block, most).severity, most) <= worst
+            ):
                 continue  # cannot be worse; spares nearly every incomplete beta function
             log_e = log_evalue(block.n, block.x, line.line, line.prior)
             found = (line.action(block, log_e).severity, log_e)
@@ -208,6 +290,7 @@ def _verdict(policy: Policy, line: Line, block: Block, log_e: float) -> Verdict:
         policy=policy.name,
         version=policy.version,
         acts=policy.acts,
+        rule=line.rule,
     )
 
 
