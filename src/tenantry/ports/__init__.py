@@ -14,7 +14,8 @@ from tenantry.ports.errors import (
     StoreRejected,
     StoreUnfit,
 )
-from tenantry.ports.people import FleetStore, MessageFilter, Page, Store, TenantStore
+from tenantry.ports.letters import Page, SuppressionStore
+from tenantry.ports.people import FleetStore, MessageFilter, Store, TenantStore
 from tenantry.ports.steps import AcceptStep, DispatchStep, GuardStep, IngestStep, ProvisionStep, Step, StoreStep
 from tenantry.ports.values import (
     AccountReading,
@@ -62,6 +63,7 @@ __all__ = [
     "StoreStep",
     "StoreUnfit",
     "Suppression",
+    "SuppressionStore",
     "Survey",
     "Tally",
     "TenantStore",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from tenantry.core.counts import CountCheck, DayCounts
 from tenantry.core.figures import Balance, Figures
@@ -38,17 +38,8 @@ from tenantry.core.tenant import (
     Stream,
     Tenant,
 )
+from tenantry.ports.letters import Page, SuppressionStore
 from tenantry.ports.steps import AcceptStep, StoreStep
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """One page of a list and the cursor of the next one."""
-
-    items: Sequence[T]
-    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +51,11 @@ class MessageFilter:
     recipient: str | None = None
 
 
-class TenantStore(Protocol):
+class TenantStore(SuppressionStore, Protocol):
     """Everything of one tenant and nothing else: a foreign id answers exactly like a random one (None)."""
 
     async def tenant(self) -> Tenant | None: ...
     async def streams(self) -> Sequence[Stream]: ...
-    async def mail_days(self, days: int) -> Sequence[DayCounts]:
-        """Return what each stream sent to each provider on the last days, today being one."""
-        ...
-
-    async def count_check(self, days: int) -> CountCheck:
-        """Count the recipients of the last days anew, and say where the kept counts differ."""
-        ...
-
     async def stream(self, name_or_id: str) -> Stream | None: ...
     async def identities(self) -> Sequence[Identity]: ...
     async def identity(self, name_or_id: str) -> Identity | None: ...
@@ -82,6 +65,14 @@ class TenantStore(Protocol):
     async def pauses(self, *, open_only: bool) -> Sequence[Pause]: ...
     async def pause(self, pause_id: PauseId) -> Pause | None: ...
     async def reputation(self, stream_id: StreamId) -> ReputationView | None: ...
+    async def mail_days(self, days: int) -> Sequence[DayCounts]:
+        """Return what each stream sent to each provider on the last days, today being one."""
+        ...
+
+    async def count_check(self, days: int) -> CountCheck:
+        """Count the recipients of the last days anew, and say where the kept counts differ."""
+        ...
+
     async def verdict(self, verdict_id: VerdictId) -> VerdictView | None: ...
     async def waits(self) -> Sequence[StreamWaits]: ...
     async def outlook(self) -> CellOutlook:

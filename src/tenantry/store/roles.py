@@ -67,7 +67,7 @@ RIGHTS: Mapping[str, Mapping[Role, str]] = {
         T: f"SELECT ({NAMED_KEY}), INSERT, UPDATE (revoked_at)",
         F: f"SELECT ({NAMED_KEY}), INSERT, UPDATE (revoked_at)",
     },
-    "suppression": {A: READ, W: "SELECT, INSERT"},
+    "suppression": {A: READ, T: "SELECT, INSERT, UPDATE (cause, created_at), DELETE", W: "SELECT, INSERT"},
     # mail
     "message": {  # the operator decides about what recovery holds
         A: "INSERT",

@@ -42,6 +42,7 @@ from tenantry.store.rows import (
     read_tenant,
     read_verdict,
 )
+from tenantry.store.suppression import SuppressionScope
 from tenantry.store.types import IdColumn
 from tenantry.store.vault import Vault
 
@@ -80,7 +81,7 @@ async def revoke(step: Opened, whose: ColumnElement[bool], key_id: KeyId) -> boo
     return done.rowcount == 1
 
 
-class TenantScope:
+class TenantScope(SuppressionScope):
     """The port TenantStore: everything of one tenant and nothing else."""
 
     def __init__(self, store: Opener, tenant_id: TenantId) -> None:
@@ -147,7 +148,6 @@ class TenantScope:
         async with self._store.reading() as step:
             return await reputation_view(step.conn, self._id, stream_id)
 
-    async def verdict(self, verdict_id: VerdictId) -> VerdictView | None:
     async def mail_days(self, days: int) -> Sequence[DayCounts]:
         async with self._store.reading() as step:
             return await step.mail_days(self._id, (step.now - timedelta(days=days - 1)).date())
@@ -156,6 +156,7 @@ class TenantScope:
         async with self._store.reading() as step:
             return await step.count_check(self._id, step.now - timedelta(days=days))
 
+    async def verdict(self, verdict_id: VerdictId) -> VerdictView | None:
         return await self._one(t.verdict, read_verdict, t.verdict.c.id == verdict_id)
 
     async def waits(self) -> Sequence[StreamWaits]:
