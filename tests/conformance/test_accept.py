@@ -10,7 +10,7 @@ from sqlalchemy import text
 from tenantry.core.ids import KeyId
 from tenantry.core.message import Accepted, Refusal, RefusalCode
 from tenantry.flow.accept import accept
-from tenantry.ports import Suppression
+from tenantry.ports import Asked, Suppression
 from tenantry.store.accept import SenderCache
 from tests import worlds
 from tests.conformance.conftest import Ground
@@ -181,7 +181,7 @@ async def test_a_sender_that_is_remembered_is_read_anew_after_a_minute(ground: G
     """A database that lost commits counts revisions again: what was read at such a number is not believed for good."""
     member = await worlds.member(ground.store)
     async with ground.store.accepting() as step:
-        (sender,) = (await step.senders([member.key_id])).values()
+        (sender,) = (await step.look_up(Asked([member.key_id], (), (), ()))).senders.values()
         now = step.now
     cache = SenderCache()
     cache.put(7, now, sender)

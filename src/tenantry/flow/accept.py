@@ -11,7 +11,17 @@ from tenantry.core.admission import Stamp, admit, bare_address, stream_for
 from tenantry.core.ids import KeyId, MessageId, StreamId, TenantId
 from tenantry.core.message import Accepted, Message, Refusal, RefusalCode, Submission
 from tenantry.core.tenant import Sender, Stream
-from tenantry.ports import AcceptStep, Asked, Remembered, Store, StoreBusy, StoreConflict, StoreInDoubt, StoreRejected
+from tenantry.ports import (
+    AcceptStep,
+    Asked,
+    Remembered,
+    Store,
+    StoreBusy,
+    StoreConflict,
+    StoreInDoubt,
+    StoreRejected,
+    Told,
+)
 
 Answer = Accepted | Refusal
 Names = dict[tuple[TenantId, str], Remembered]
@@ -71,16 +81,8 @@ async def _part(store: Store, submissions: Sequence[Submission]) -> list[Answer]
 
 
 async def _accept(step: AcceptStep, submissions: Sequence[Submission]) -> list[Answer]:
-    senders = await step.senders({submission.key_id for submission in submissions})
-    streams = [_stream(submission, senders) for submission in submissions]
-    told = await step.look_up(
-        Asked(
-            _addresses(submissions, streams),
-            {stream.id: stream for stream in streams if stream is not None}.values(),
-            _names(submissions, senders),
-        )
-    )
-    names = dict(told.remembered)
+    told, streams = await _look_up(step, submissions)
+    senders, names = told.senders, dict(told.remembered)
     ids = sorted(step.new_id(MessageId) for _ in submissions)  # within a batch, too, ids are in the order of arrival
     now = step.now
     answers: list[Answer] = []
@@ -101,6 +103,20 @@ async def _accept(step: AcceptStep, submissions: Sequence[Submission]) -> list[A
     if fresh:
         await step.insert_accepted(fresh)
     return answers
+
+
+async def _look_up(step: AcceptStep, submissions: Sequence[Submission]) -> tuple[Told, Sequence[Stream | None]]:
+    """Ask for all by one statement, with the senders as they were last known; where they have changed, ask again."""
+    keys = {submission.key_id for submission in submissions}
+    senders = step.expected(keys)
+    while True:
+        streams = [_stream(submission, senders) for submission in submissions]
+        known = {stream.id: stream for stream in streams if stream is not None}.values()
+        asked = Asked(keys, _addresses(submissions, streams), known, _names(submissions, senders))
+        told = await step.look_up(asked)
+        if told.senders == senders:
+            return told, streams
+        senders = told.senders
 
 
 def _stream(submission: Submission, senders: Mapping[KeyId, Sender]) -> Stream | None:

@@ -51,12 +51,12 @@ class Step(Protocol):
 class AcceptStep(Step, Protocol):
     """What accept reads and writes: it inserts, and never updates or deletes mail."""
 
-    async def senders(self, keys: Iterable[KeyId]) -> Mapping[KeyId, Sender]:
-        """Return the sender behind each live tenant key; a revoked, unknown or operator's key is missing."""
+    def expected(self, keys: Iterable[KeyId]) -> Mapping[KeyId, Sender]:
+        """Return the senders behind keys as they were last known, so that one statement can ask for the rest."""
         ...
 
     async def look_up(self, asked: Asked) -> Told:
-        """Return what admission must know of addresses, streams and names, by one statement; expired names are missing."""
+        """Return what admission must know, as of now, by one statement; expired names are missing. It tells the time, too."""
         ...
 
     async def insert_accepted(self, accepted: Sequence[tuple[Message, Accepted]]) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tenantry.core.ids import (
     AttemptId,
+    KeyId,
     MessageId,
     PauseId,
     StreamId,
@@ -17,6 +18,7 @@ from tenantry.core.ids import (
 from tenantry.core.message import Accepted
 from tenantry.core.plan import Change, Resource, ResourceKind
 from tenantry.core.tenant import (
+    Sender,
     Stream,
     StreamClass,
 )
@@ -34,14 +36,19 @@ class Remembered:
 class Asked(NamedTuple):
     """What a batch of submissions must know before it is decided."""
 
+    keys: Collection[KeyId]
     addresses: Collection[tuple[TenantId, StreamId, str]]  # lower-case
     streams: Collection[Stream]
     names: Collection[tuple[TenantId, str]]  # for idempotency
 
 
 class Told(NamedTuple):
-    """The answers: causes of suppression, why mail of a stream would wait now, what names stand for; others are missing."""
+    """The answers: senders, causes of suppression, why mail of a stream would wait now, what names stand for.
 
+    What there is nothing to say of is missing: also the sender behind a key that is revoked, unknown or an operator's.
+    """
+
+    senders: Mapping[KeyId, Sender]
     suppressed: Mapping[tuple[TenantId, StreamId, str], str]
     holds: Mapping[StreamId, str]  # paused, unprovisioned
     remembered: Mapping[tuple[TenantId, str], Remembered]

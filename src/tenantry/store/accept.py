@@ -37,10 +37,14 @@ WAKE = {
 
 
 # What admission must know, told by one statement: a round trip, or a hop to SQLite's thread, costs more than its rows.
-_CAUSE, _PAUSED, _NAME = 0, 1, 2
+_TIME, _SENDER, _CAUSE, _PAUSED, _NAME = range(5)
 _LOOK_UP = (
-    f"SELECT {_CAUSE} AS kind, f.tenant_id AS id, f.address AS first, f.scope AS second, f.cause AS third,"
-    " CAST(NULL AS {instant}) AS at FROM {s} JOIN suppression f ON f.tenant_id = s.tenant_id AND f.address = s.address"
+    f"SELECT {_TIME} AS kind, CAST(NULL AS uuid) AS id, '' AS first, '' AS second, '' AS third,"
+    " CAST({clock} AS {instant}) AS at"
+    f" UNION ALL SELECT {_SENDER}, k.id, replace(CAST(k.tenant_id AS text), '-', ''), CAST(t.revision AS text), '', NULL"
+    " FROM {w} JOIN key k ON k.id = w.id JOIN tenant t ON t.id = k.tenant_id WHERE k.revoked_at IS NULL"
+    f" UNION ALL SELECT {_CAUSE}, f.tenant_id, f.address, f.scope, f.cause, NULL"
+    " FROM {s} JOIN suppression f ON f.tenant_id = s.tenant_id AND f.address = s.address"
     f" UNION ALL SELECT {_PAUSED}, f.scope_id, '', '', '', NULL"
     " FROM {p} JOIN pause f ON f.scope_id = p.scope_id AND f.ended_at IS NULL"
 )
@@ -59,11 +63,26 @@ class SenderCache:
     def __init__(self) -> None:
         """Start empty."""
         self._kept: dict[TenantId, tuple[int, datetime, Sender]] = {}
+        self._owners: dict[KeyId, TenantId] = {}  # whose a key is never changes
         self._shared: dict[Id, Id] = {}
 
     def shared(self, given: K) -> K:
         """Return one object for equal ids of cells and pools: many senders hold the same few."""
         return cast(K, self._shared.setdefault(given, given))
+
+    def last_known(self, key: KeyId) -> Sender | None:
+        """Return the sender that was last seen behind a key, who may have changed."""
+        owner = self._owners.get(key)
+        kept = self._kept.get(owner) if owner is not None else None
+        return None if kept is None else kept[2]
+
+    def note_owner(self, key: KeyId, tenant_id: TenantId) -> None:
+        """Remember whose a key is, forgetting the one noted longest ago when there are too many."""
+        if key in self._owners:
+            return
+        if len(self._owners) >= SENDERS_KEPT:
+            del self._owners[next(iter(self._owners))]
+        self._owners[key] = tenant_id
 
     def get(self, tenant_id: TenantId, revision: int, now: datetime) -> Sender | None:
         """Return the sender as of this revision, if it was read within the last minute."""
@@ -83,24 +102,22 @@ class AcceptQueries(Queries):
 
     sender_cache: SenderCache
 
-    async def senders(self, keys: Iterable[KeyId]) -> Mapping[KeyId, Sender]:
+    def expected(self, keys: Iterable[KeyId]) -> Mapping[KeyId, Sender]:
         """See ports.AcceptStep."""
-        found = await self.run(
-            "SELECT k.id, k.tenant_id, t.revision FROM {w} JOIN key k ON k.id = w.id"
-            " JOIN tenant t ON t.id = k.tenant_id WHERE k.revoked_at IS NULL",
-            relation("w(id uuid)", [(key,) for key in keys]),
-        )
-        known = {
-            tenant: self.sender_cache.get(self.seam.id(TenantId, tenant), revision, self.now)
-            for _, tenant, revision in found
-        }
+        return {key: sender for key in keys if (sender := self.sender_cache.last_known(key)) is not None}
+
+    async def _current(self, found: Sequence[tuple[KeyId, TenantId, int]]) -> Mapping[KeyId, Sender]:
+        """Return the sender behind each key as of its tenant's revision, read where it is not remembered."""
+        cache = self.sender_cache
+        known = {tenant: cache.get(tenant, revision, self.now) for _, tenant, revision in found}
         missed = {tenant: revision for _, tenant, revision in found if known[tenant] is None}
         if missed:
-            read = await self._senders(sorted(missed))
-            known.update(read)
-            for tenant, fresh in read.items():
-                self.sender_cache.put(missed[tenant], self.now, fresh)
-        return {self.seam.id(KeyId, key): sender for key, tenant, _ in found if (sender := known[tenant]) is not None}
+            for fresh in (await self._senders([tenant[-32:] for tenant in sorted(missed)])).values():
+                known[fresh.tenant.id] = fresh
+                cache.put(missed[fresh.tenant.id], self.now, fresh)
+        for key, tenant, _ in found:
+            cache.note_owner(key, tenant)
+        return {key: sender for key, tenant, _ in found if (sender := known[tenant]) is not None}
 
     async def _senders(self, tenants: Sequence[str]) -> dict[str, Sender]:
         """Read these tenants with all that they may send as, in three statements however many they are."""
@@ -168,16 +185,22 @@ class AcceptQueries(Queries):
         scopes = {one for stream in asked.streams for one in _scopes(stream)}
         names = sorted(asked.names)
         relations = [
+            relation("w(id uuid)", [(key,) for key in asked.keys]),
             relation("s(tenant_id uuid, address text)", list({(one[0], one[2]) for one in asked.addresses})),
             relation("p(scope_id uuid)", [(one,) for one in scopes]),
         ]
         if names:
             relations.append(relation("r(tenant_id uuid, name text)", names))
+        found: list[tuple[KeyId, TenantId, int]] = []
         causes: dict[tuple[TenantId, str, str], str] = {}
         paused: set[str] = set()
         answers: dict[tuple[TenantId, str], Remembered] = {}
         for kind, id_, first, second, third, at in await self.run(_LOOK_UP_NAMES if names else _LOOK_UP, *relations):
-            if kind == _CAUSE:
+            if kind == _SENDER:
+                found.append((self.seam.id(KeyId, id_), self.seam.id(TenantId, first), int(second)))
+            elif kind == _TIME:
+                self.now = self.now if at is None else self.seam.at(at)
+            elif kind == _CAUSE:
                 causes[self.seam.id(TenantId, id_), first, second] = third
             elif kind == _PAUSED:
                 paused.add(self.seam.id(AnyId, id_)[-32:])
@@ -185,6 +208,7 @@ class AcceptQueries(Queries):
                 known = Remembered(bytes.fromhex(second), _read_answer(third), self.seam.at(at))
                 answers[self.seam.id(TenantId, id_), first] = known
         return Told(
+            await self._current(found),
             _suppressed(asked.addresses, causes) if causes else {},
             _holds(asked.streams, paused),
             self._valid(answers) if answers else {},

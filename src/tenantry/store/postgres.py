@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tenantry.core.ids import CellId, Id
 from tenantry.ports import StoreBusy, StoreConflict, StoreInDoubt, StoreRejected
-from tenantry.store.roles import Acting
+from tenantry.store.roles import Acting, Role
 from tenantry.store.seam import Driver, Found, Insert, Raw, Relation, Value
 from tenantry.store.types import IdColumn, Instant
 
@@ -32,6 +32,7 @@ LOST = (
     OSError,
 )
 NOTICE_SECONDS = 1.5  # beginning and undoing wait for nobody: whoever has not answered by then is not there
+PARTS = "WITH "  # how a statement of parts begins
 TIME = "SELECT clock_timestamp()"
 LOCKED_TIME = (  # told of what the lock lets through, in the same round trip
     "SELECT clock_timestamp() FROM (SELECT 1) one LEFT JOIN (SELECT 1 FROM cell WHERE id = :id FOR UPDATE) held ON true"
@@ -71,6 +72,16 @@ class PostgresSeam:
         """Take what is added to the database's time (only tests give more than nothing), and whether roles are taken."""
         self.offset = offset
         self.walls = walls
+
+    @property
+    def clock(self) -> str:
+        """See Seam."""
+        shifted = f" + interval '{self.offset.total_seconds()} seconds'" if self.offset else ""
+        return f"clock_timestamp(){shifted}"
+
+    def wall(self) -> datetime | None:
+        """See Seam."""
+        return None
 
     async def now(self, driver: Driver, lock: CellId | None) -> datetime:
         """See Seam."""
@@ -123,6 +134,9 @@ class PostgresSeam:
         return getattr(error, "sqlstate", None) in DISK
 
 
+Later = Insert | tuple[str, dict[str, object]]
+
+
 class PostgresDriver:
     """Implements seam.Driver on asyncpg, whose prepared statements make repeated ones cheap."""
 
@@ -131,7 +145,8 @@ class PostgresDriver:
         self.looked: set[CellId] = set()
         self._connection = connection
         self._seam = seam
-        self._later: list[Insert | tuple[str, dict[str, object]]] = []
+        self._later: list[Later] = []
+        self._accepts = False  # the connection is accept's, and so is its role
 
     @property
     def usable(self) -> bool:
@@ -139,18 +154,38 @@ class PostgresDriver:
         return not self._connection.is_closed()
 
     async def begin(self, acting: Acting, *, writes: bool) -> None:
-        """See Driver."""
-        await self._connection.execute(_begin(acting) if self._seam.walls else "BEGIN", timeout=NOTICE_SECONDS)
+        """See Driver; accept's begins with its first write, and is one statement where that can be all of it.
+
+        What it reads before would not be held until the commit by a transaction either (READ COMMITTED).
+        """
+        if acting.role is not Role.ACCEPT:
+            await self._connection.execute(_begin(acting) if self._seam.walls else "BEGIN", timeout=NOTICE_SECONDS)
+        elif self._seam.walls and not self._accepts:
+            await self._connection.execute(f"SET ROLE {acting.role.value}", timeout=NOTICE_SECONDS)
+            self._accepts = True
 
     async def commit(self) -> None:
         """See Driver."""
-        await self.flush()
+        sql, given = await self._last()
+        if not sql:
+            return
         try:
-            await self._connection.execute("COMMIT")
+            await self._connection.execute(sql, *given)
         except LOST as error:
             if isinstance(error, asyncpg.PostgresError) and self.usable:
                 raise  # the server said no
             raise StoreInDoubt(f"The connection was lost at the commit: {error}") from error
+
+    async def _last(self) -> tuple[str, Sequence[object]]:
+        """Return the statement that commits, everything before it done; none where nothing was begun."""
+        if not self._connection.is_in_transaction():
+            if not self._later:
+                return "", ()
+            if alone := _alone(self._later):
+                self._later = []
+                return alone
+        await self.flush()
+        return "COMMIT", ()
 
     async def rollback(self) -> None:
         """See Driver."""
@@ -175,6 +210,8 @@ class PostgresDriver:
     async def flush(self) -> None:
         """See Driver; inserts that wait in a row are one statement and one round trip."""
         later, self._later = self._later, []
+        if later and not self._connection.is_in_transaction():
+            await self._connection.execute("BEGIN", timeout=NOTICE_SECONDS)
         for are_inserts, group in groupby(later, lambda one: isinstance(one, Insert)):
             if are_inserts:
                 inserts = [one for one in group if isinstance(one, Insert)]
@@ -202,11 +239,27 @@ def _begin(acting: Acting) -> str:
     return f"BEGIN; SET LOCAL ROLE {acting.role.value}; SET LOCAL tenantry.tenant = '{tenant}'"
 
 
+def _alone(later: Sequence[Later]) -> tuple[str, Sequence[object]] | None:
+    """Return what waits as one statement, if it is inserts and at most one statement of parts behind them."""
+    inserts = [one for one in later if isinstance(one, Insert)]
+    rest = later[len(inserts) :]
+    columns = [column for one in inserts for column in one.columns]
+    tables = tuple((one.table, one.names) for one in inserts)
+    if not rest:
+        sql, kinds = _inserts(tables)
+        return sql, list(map(_array, kinds, columns))
+    (sql, bound), *more = (one for one in later if not isinstance(one, Insert))
+    if more or rest[0] is not later[-1] or not sql.startswith(PARTS):
+        return None
+    sql, kinds, names = _inserts_and(tables, sql)
+    return sql, [*map(_array, kinds, columns), *(bound[name] for name in names)]
+
+
 @lru_cache(maxsize=512)
-def _numbered(sql: str) -> tuple[str, tuple[str, ...]]:
-    """Turn `:name` into `$1`, each name once."""
+def _numbered(sql: str, before: int = 0) -> tuple[str, tuple[str, ...]]:
+    """Turn `:name` into `$1`, each name once, beginning behind so many others."""
     names: dict[str, int] = {}
-    numbered = PARAMETER.sub(lambda found: f"${names.setdefault(found[1], len(names) + 1)}", sql)
+    numbered = PARAMETER.sub(lambda found: f"${names.setdefault(found[1], before + len(names) + 1)}", sql)
     return numbered, tuple(names)
 
 
@@ -227,6 +280,21 @@ def _unnest(name: str, columns: tuple[tuple[str, str], ...]) -> tuple[str, tuple
 @lru_cache
 def _inserts(given: tuple[tuple[Table, str], ...]) -> tuple[str, tuple[str, ...]]:
     """Return one statement that inserts into all of these tables, and the types of its arrays."""
+    texts, kinds = _parts(given)
+    named = ", ".join(f"part{number} AS ({text})" for number, text in enumerate(texts[:-1]))
+    return f"WITH {named} {texts[-1]}" if named else texts[-1], kinds
+
+
+@lru_cache
+def _inserts_and(given: tuple[tuple[Table, str], ...], sql: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Return one statement that inserts into these tables and does what `WITH ...` says, its types and its names."""
+    texts, kinds = _parts(given)
+    numbered, names = _numbered(sql, len(kinds))
+    named = "".join(f"part{number} AS ({text}), " for number, text in enumerate(texts))
+    return f"{PARTS}{named}{numbered.removeprefix(PARTS)}", kinds, names
+
+
+def _parts(given: tuple[tuple[Table, str], ...]) -> tuple[Sequence[str], tuple[str, ...]]:
     all_kinds: list[str] = []
     texts: list[str] = []
     for table, columns in given:
@@ -234,8 +302,7 @@ def _inserts(given: tuple[tuple[Table, str], ...]) -> tuple[str, tuple[str, ...]
         arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(kinds, start=len(all_kinds) + 1))
         texts.append(f"INSERT INTO {table.name} ({columns}) SELECT * FROM unnest({arrays})")
         all_kinds += kinds
-    named = ", ".join(f"part{number} AS ({text})" for number, text in enumerate(texts[:-1]))
-    return f"WITH {named} {texts[-1]}" if named else texts[-1], tuple(all_kinds)
+    return texts, tuple(all_kinds)
 
 
 _TYPES = {"TEXT": "text", "INTEGER": "int", "BIGINT": "bigint", "FLOAT": "float8", "BOOLEAN": "bool", "BLOB": "bytea"}

@@ -113,6 +113,11 @@ class Seam(Protocol):
     errors: tuple[type[Exception], ...]  # what the driver raises, bugs of ours among them
     walls: bool  # whether transactions take roles
 
+    @property
+    def clock(self) -> str:
+        """The SQL of the present time; NULL where it is the step's own."""
+        ...
+
     def raw(self, value: Value) -> Raw:
         """Return a value as the driver wants it."""
         ...
@@ -135,6 +140,10 @@ class Seam(Protocol):
 
     def port_error(self, error: Exception) -> Exception | None:
         """Return the port's error for a driver's, or None when it is a bug of ours."""
+        ...
+
+    def wall(self) -> datetime | None:
+        """Return the time where it is not the database's, None where it is."""
         ...
 
     def is_of_disk(self, error: BaseException | None) -> bool:
@@ -201,7 +210,7 @@ class Queries:
     def _written(
         self, sql: str, relations: Sequence[Relation], params: Mapping[str, Value]
     ) -> tuple[str, dict[str, object]]:
-        fragments = {"instant": self.seam.instant}
+        fragments = {"instant": self.seam.instant, "clock": self.seam.clock}
         bound: dict[str, object] = {name: self.seam.raw(value) for name, value in params.items()}
         for given in relations:
             fragments[given.name], more = self.seam.relation(given)

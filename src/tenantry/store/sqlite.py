@@ -46,11 +46,16 @@ class SqliteSeam:
     name = "sqlite"
     walls = False
     instant = "bigint"
+    clock = "NULL"
     errors: tuple[type[Exception], ...] = (sqlite3.Error, OverflowError, UnicodeEncodeError)
 
     def __init__(self, wall: Callable[[], datetime]) -> None:
         """Take the clock that tells the time."""
         self._wall = wall
+
+    def wall(self) -> datetime | None:
+        """See Seam."""
+        return self._wall()
 
     async def now(self, driver: Driver, lock: CellId | None) -> datetime:
         """See Seam."""

@@ -32,6 +32,7 @@ from tenantry.store.recovery import ClaimMark, RecoveryQueries
 from tenantry.store.roles import Acting, Role
 from tenantry.store.rows import read_key
 from tenantry.store.seam import Driver, Refusals, Seam
+from tenantry.store.types import EPOCH
 from tenantry.store.vault import Vault
 from tenantry.store.writing import Lines
 
@@ -88,12 +89,19 @@ class Store:
         """See ports.Store."""
         with self._port_errors() as begun:
             async with self._lines.of(self._acting, writes=True).transaction(self._acting) as kept:
-                begun.at = await self.seam.now(kept.driver, lock)
-                yield Step(kept.conn, kept.driver, begun.at, self)
+                begun.step = Step(kept.conn, kept.driver, await self.seam.now(kept.driver, lock), self)
+                yield begun.step
 
     def accepting(self) -> AbstractAsyncContextManager[Step]:
-        """See ports.Store."""
-        return self.acting(Role.ACCEPT).step()
+        """See ports.Store; where the database tells the time, the look-up does."""
+        return self.acting(Role.ACCEPT)._accepting()
+
+    @asynccontextmanager
+    async def _accepting(self) -> AsyncIterator[Step]:
+        with self._port_errors() as begun:
+            async with self._lines.of(self._acting, writes=True).transaction(self._acting) as kept:
+                begun.step = Step(kept.conn, kept.driver, self.seam.wall() or EPOCH, self)
+                yield begun.step
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Step]:
@@ -166,15 +174,15 @@ class Store:
         return self.seam.port_error(error)
 
     def _note(self, error: BaseException | None, begun: _Begun) -> None:
-        if begun.at is not None and self.seam.is_of_disk(error):
-            self.refusals.at, self.refusals.words = begun.at, str(error)
+        if begun.step is not None and self.seam.is_of_disk(error):
+            self.refusals.at, self.refusals.words = begun.step.now, str(error)
 
 
 @dataclass(slots=True)
 class _Begun:
-    """When a writing step began, as the store tells the time."""
+    """The writing step that was begun, with its time."""
 
-    at: datetime | None = None
+    step: Step | None = None
 
 
 def _driver_error(error: DBAPIError) -> Exception:
