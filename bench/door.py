@@ -13,7 +13,7 @@ from bench.bare import PATH, Bare, writer
 from bench.world import world
 from tenantry.app.batch import Batcher
 from tenantry.app.clock import SystemClock
-from tenantry.app.doors import listen, make_server
+from tenantry.app.doors import listen, make_doors, make_server
 from tenantry.app.loop import settle_heap
 from tenantry.settings import Settings
 from tenantry.store.store import Store
@@ -25,7 +25,7 @@ async def main(kind: str) -> None:
     """Serve until the other side closes our input."""
     async with world(kind, 8) as made:
         batcher = Batcher(made.store, 64, 1 if kind == "sqlite" else 2, lambda: None)
-        server = make_server(Settings(), made.store, SystemClock(), batcher)
+        server = make_server(make_doors(Settings(), made.store, SystemClock(), batcher))
         app = server.config.app
         bare = Bare({str(one.key_id): one.secret for one in made.tenants}, await writer(made.store))
 

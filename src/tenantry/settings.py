@@ -136,6 +136,46 @@ class Settings(BaseSettings):
     )
     accept_batch_size: int = Field(default=64, ge=1, le=1_000, description="Submissions that share one commit at most.")
 
+    # the SMTP door
+    smtp_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Port of SMTP with STARTTLS, usually 587; 0: any free one; none: closed.",
+    )
+    smtps_port: int | None = Field(
+        default=None, ge=0, le=65535, description="Port of SMTP in TLS from the first byte, usually 465; as above."
+    )
+    smtp_hostname: str = Field(
+        default="localhost",
+        pattern=r"^[A-Za-z0-9.-]{1,253}$",
+        description="Name by which it greets, and of its own certificate.",
+    )
+    smtp_certificate: Path | None = Field(
+        default=None, description="PEM file with its certificate and chain; none: it makes one in the data folder."
+    )
+    smtp_certificate_key: Path | None = Field(
+        default=None, description="PEM file with the key; none: it lies in the file of the certificate."
+    )
+    smtp_login_in_clear: bool = Field(
+        default=False, description="Whether a key's secret may be sent without TLS: for a laptop, where nobody listens."
+    )
+    smtp_connections: int = Field(default=1_000, ge=1, le=100_000, description="Connections at a time, at most.")
+    smtp_connections_per_address: int = Field(
+        default=100, ge=1, le=100_000, description="Of one IPv4 address or IPv6 /64."
+    )
+    smtp_connections_per_key: int = Field(default=50, ge=1, le=100_000, description="Logged in with one key.")
+    smtp_login_seconds: float = Field(default=60.0, gt=0, le=3_600, description="Who is not logged in by then is cut.")
+    smtp_idle_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        le=3_600,
+        description="Who sends no command for so long is cut; RFC 5321 asks for 5 minutes.",
+    )
+    smtp_data_seconds: float = Field(
+        default=600.0, gt=0, le=7_200, description="A message that is not whole by then is cut."
+    )
+
     # the cell
     cloud: Cloud = Field(default=Cloud.LOCAL, description="`local` or `aws`: where mail is handed over.")
     aws_endpoint_url: str | None = Field(
@@ -268,6 +308,11 @@ class Settings(BaseSettings):
     def starts_local_ses(self) -> bool:
         """Whether `up` runs a local SES of its own as a child."""
         return self.cloud is Cloud.LOCAL and self.aws_endpoint_url is None
+
+    @property
+    def has_smtp(self) -> bool:
+        """Whether a process with doors has one for SMTP."""
+        return self.smtp_port is not None or self.smtps_port is not None
 
     @property
     def database(self) -> str:

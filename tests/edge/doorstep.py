@@ -84,6 +84,7 @@ class Doorstep:
     operator: str
     acme: worlds.Member
     other: worlds.Member
+    doors: Doors
     bugs: list[BaseException] = field(default_factory=list)
     refusals: list[RefusalCode] = field(default_factory=list)
 
@@ -159,25 +160,24 @@ async def doorstep(folder: Path) -> AsyncIterator[Doorstep]:
     async def one(submission: Submission) -> Accepted | Refusal:
         return (await accept(store, [submission]))[0]
 
-    app = create_app(
-        Doors(
-            store=store,
-            clock=clock,
-            accept=one,
-            sesv2_model=MODEL,
-            region=REGION,
-            version="0.0.test",
-            new_request_id=lambda: f"req-{next(numbers)}",
-            report_bug=lambda _, error: bugs.append(error),
-            pages={"/healthz": lambda given: _page(f"told {given}")},
-            refused=refusals.append,
-        )
+    given = Doors(
+        store=store,
+        clock=clock,
+        accept=one,
+        sesv2_model=MODEL,
+        region=REGION,
+        version="0.0.test",
+        new_request_id=lambda: f"req-{next(numbers)}",
+        report_bug=lambda _, error: bugs.append(error),
+        pages={"/healthz": lambda given: _page(f"told {given}")},
+        refused=refusals.append,
     )
+    app = create_app(given)
     await worlds.cell(store)
     key, secret = await store.fleet(worlds.OPERATOR).add_key(frozenset({Scope.OPERATE, Scope.MANAGE, Scope.READ}))
     acme, other = await worlds.member(store, "acme"), await worlds.member(store, "other")
     async with served(app) as url, aiohttp.ClientSession() as http:
-        yield Doorstep(url, store, clock, http, f"{key.id}.{secret}", acme, other, bugs, refusals)
+        yield Doorstep(url, store, clock, http, f"{key.id}.{secret}", acme, other, given, bugs, refusals)
     await store.close()
 
 

@@ -65,7 +65,7 @@ class DoorServer(uvicorn.Server):
         yield
 
 
-def make_server(
+def make_doors(
     settings: Settings,
     store: Store,
     clock: Clock,
@@ -73,10 +73,10 @@ def make_server(
     *,
     pages: Pages | None = None,
     observer: DoorObserver = UNSEEN_DOOR,
-) -> DoorServer:
-    """Return the server of the doors, not started yet; pages are those of the process's watch."""
+) -> Doors:
+    """Return what every door of a process is given; pages are those of its watch."""
     log = structlog.get_logger(loop="doors")
-    doors = Doors(
+    return Doors(
         store=store,
         clock=clock,
         accept=batcher.accept,
@@ -89,6 +89,10 @@ def make_server(
         pages=pages or {},
         refused=observer.refused,
     )
+
+
+def make_server(doors: Doors) -> DoorServer:
+    """Return the server of the HTTP doors, not started yet."""
     config = uvicorn.Config(
         create_app(doors),
         loop="none",

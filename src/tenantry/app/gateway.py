@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import uvloop
 
 from tenantry.app.batch import Batcher
 from tenantry.app.clock import SystemClock
-from tenantry.app.doors import listen, make_server, url_of
+from tenantry.app.doors import listen, make_doors, make_server, url_of
 from tenantry.app.logs import set_up_logs
 from tenantry.app.process import Parts, serve
 from tenantry.app.shared import open_shared
+from tenantry.app.smtp import SmtpServer
 from tenantry.app.watch import Watch
 from tenantry.settings import Settings
 from tenantry.store.roles import GATEWAY_ROLES, Role
@@ -20,8 +21,8 @@ from tenantry.store.roles import GATEWAY_ROLES, Role
 COMMITS = 2  # at a time: one is on its way to the disk while the next one gathers
 
 
-def run_gateway(settings: Settings, on_ready: Callable[[str], None]) -> None:
-    """Serve until interrupted; on_ready gets the URL.
+def run_gateway(settings: Settings, on_ready: Callable[[str, Mapping[str, str]], None]) -> None:
+    """Serve until interrupted; on_ready gets the URL, and the SMTP addresses as `SmtpServer.addresses` has them.
 
     Raises ValueError for settings that do not fit, OSError for a port that cannot be had, StoreBusy or StoreUnfit for
     a database that cannot be used.
@@ -30,7 +31,7 @@ def run_gateway(settings: Settings, on_ready: Callable[[str], None]) -> None:
     uvloop.run(_gateway(settings, on_ready))
 
 
-async def _gateway(settings: Settings, on_ready: Callable[[str], None]) -> None:
+async def _gateway(settings: Settings, on_ready: Callable[[str, Mapping[str, str]], None]) -> None:
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
         door = stack.enter_context(contextlib.closing(listen(settings.host, settings.port)))
@@ -39,6 +40,8 @@ async def _gateway(settings: Settings, on_ready: Callable[[str], None]) -> None:
         watch = Watch(settings, operating, clock)
         batcher = Batcher(store, settings.accept_batch_size, COMMITS, lambda: None, watch.door)
         pages = watch.pages(tenants_reach=True)
-        server = make_server(settings, operating, clock, batcher, pages=pages, observer=watch.door)
-        parts = Parts(server=server, door=door, drain=watch.drain, pause_seconds=settings.drain_seconds)
-        await serve(parts, lambda: on_ready(url_of(door)))
+        doors = make_doors(settings, operating, clock, batcher, pages=pages, observer=watch.door)
+        smtp = SmtpServer(settings, doors) if settings.has_smtp else None
+        watch.readiness.smtp = smtp
+        parts = Parts(None, make_server(doors), door, smtp, watch.drain, settings.drain_seconds)
+        await serve(parts, lambda: on_ready(url_of(door), smtp.addresses if smtp else {}))

@@ -12,6 +12,7 @@ import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from tenantry.app.loop import EXPECTED
 from tenantry.app.observer import LoopObserver
@@ -130,11 +131,21 @@ class _Listening(LoopObserver):
         self.seen.failed(error)
 
 
+class Serving(Protocol):
+    """A door that is open or not."""
+
+    @property
+    def serves(self) -> bool:
+        """Whether it takes connections."""
+        ...
+
+
 class Readiness:
     """Whether this process can do its work now."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self.draining = False
+        self.smtp: Serving | None = None
         self._store = store
         self._clock = clock
         self._asking: asyncio.Task[tuple[str | None, str]] | None = None
@@ -145,7 +156,8 @@ class Readiness:
         now = self._clock.monotonic()
         if self._asked is None or now - self._asked[0] >= ASKED_EVERY_SECONDS:
             self._asked = now, await self._ask()
-        return {**self._asked[1], "draining": "this process is about to end" if self.draining else "ok"}
+        smtp = {} if self.smtp is None else {"smtp": "ok" if self.smtp.serves else "its ports are closed"}
+        return {**self._asked[1], **smtp, "draining": "this process is about to end" if self.draining else "ok"}
 
     async def _ask(self) -> dict[str, str]:
         """Ask the database; a question that takes longer goes on, so that no more than one is ever open."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tenantry.app.doors import DoorServer
 from tenantry.app.loop import settle_heap
+from tenantry.app.smtp import SmtpServer
 from tenantry.app.worker import Worker
 
 LEAVE_SECONDS = 20.0  # the longest send lasts 10 by default; orchestrators kill after 30
@@ -18,11 +19,12 @@ LEAVE_SECONDS = 20.0  # the longest send lasts 10 by default; orchestrators kill
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a process runs: a worker, doors with their bound socket, or both."""
+    """What a process runs: a worker, doors with their bound socket and perhaps an SMTP door, or both."""
 
     worker: Worker | None = None
     server: DoorServer | None = None
     door: socket.socket | None = None
+    smtp: SmtpServer | None = None
     drain: Callable[[], None] = lambda: None  # is called when it begins to end
     pause_seconds: float = 0.0  # from then on, before the doors close: whoever sends it work notices meanwhile
 
@@ -42,6 +44,8 @@ async def serve(parts: Parts, ready: Callable[[], None]) -> None:
         running.append(asyncio.create_task(parts.server.serve(sockets=sockets), name="doors"))
     if parts.worker is not None:
         running.append(asyncio.create_task(parts.worker.run(), name="worker"))
+    if parts.smtp is not None:
+        running.append(asyncio.create_task(parts.smtp.run(), name="smtp"))
     if parts.server is not None:
         up = asyncio.create_task(parts.server.up.wait())
         await asyncio.wait([up, *running], return_when=asyncio.FIRST_COMPLETED)
@@ -67,6 +71,8 @@ async def _stop(parts: Parts, running: list[asyncio.Task[object]]) -> None:
             parts.server.should_exit = True
             await asyncio.wait([task])
         else:
+            if task.get_name() == "smtp" and parts.smtp is not None:
+                await parts.smtp.close()
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task

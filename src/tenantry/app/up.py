@@ -8,8 +8,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import uvloop
@@ -17,10 +17,11 @@ import uvloop
 from tenantry.app.batch import Batcher
 from tenantry.app.cell import open_cloud
 from tenantry.app.clock import SystemClock
-from tenantry.app.doors import listen, make_server, url_of
+from tenantry.app.doors import listen, make_doors, make_server, url_of
 from tenantry.app.logs import set_up_logs
 from tenantry.app.process import Parts, serve
 from tenantry.app.shared import NOBODY, opening_of
+from tenantry.app.smtp import SmtpServer
 from tenantry.app.watch import Watch
 from tenantry.app.worker import Worker
 from tenantry.core.ids import KeyId
@@ -48,6 +49,7 @@ class Started:
     key_id: str
     key_secret: str
     created: bool  # whether the operator's key was made just now
+    smtp: Mapping[str, str] = field(default_factory=dict)  # `smtp` and `smtps` as host:port, where they are open
 
 
 def run_up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
@@ -84,8 +86,12 @@ async def _up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
         worker = Worker(settings, store, clock, cell, cloud, observer=watch)
         batcher = Batcher(store, settings.accept_batch_size, 1, worker.pipeline.mail.ring, watch.door)
         pages = watch.pages(tenants_reach=True)
-        server = make_server(settings, operating, clock, batcher, pages=pages, observer=watch.door)
-        await serve(Parts(worker, server, door, watch.drain), lambda: on_ready(started))
+        doors = make_doors(settings, operating, clock, batcher, pages=pages, observer=watch.door)
+        smtp = SmtpServer(settings, doors) if settings.has_smtp else None
+        watch.readiness.smtp = smtp
+        started = replace(started, smtp=smtp.addresses if smtp else {})
+        parts = Parts(worker, make_server(doors), door, smtp, watch.drain)
+        await serve(parts, lambda: on_ready(started))
 
 
 @contextlib.asynccontextmanager

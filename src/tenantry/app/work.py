@@ -49,4 +49,4 @@ async def _work(settings: Settings, on_ready: Callable[[str], None]) -> None:
         watch = Watch(settings, store, clock)
         worker = Worker(settings, store, clock, cell, cloud, observer=watch)
         server = watch_server(watch.pages(tenants_reach=False))
-        await serve(Parts(worker, server, door, watch.drain), lambda: on_ready(url_of(door)))
+        await serve(Parts(worker, server, door, drain=watch.drain), lambda: on_ready(url_of(door)))

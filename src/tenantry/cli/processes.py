@@ -6,7 +6,7 @@ Everything heavy is imported when its command runs, so that `tenantry --help` an
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import click
@@ -44,8 +44,11 @@ def _say(document: dict[str, Json], lines: str, *, as_json: bool) -> None:
 @click.command()
 @click.option("--host", help="Address to listen on; TENANTRY_HOST, 127.0.0.1.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the doors (0: any free one); TENANTRY_PORT, 8025.")
+@click.option(
+    "--smtp-port", type=click.IntRange(0, 65535), help="Port of SMTP with STARTTLS; TENANTRY_SMTP_PORT, closed."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document once ready.")
-def gateway(host: str | None, port: int | None, as_json: bool) -> None:
+def gateway(host: str | None, port: int | None, smtp_port: int | None, as_json: bool) -> None:
     """Run the doors alone: any number of gateways share one PostgreSQL with any number of workers.
 
     Needs TENANTRY_DATABASE_URL and TENANTRY_SECRET_KEY, and a database that `tenantry migrate` brought up to date.
@@ -53,8 +56,11 @@ def gateway(host: str | None, port: int | None, as_json: bool) -> None:
     with _starting(as_json=as_json):
         from tenantry.app.gateway import run_gateway
 
-        settings = read_settings({"host": host, "port": port})
-        run_gateway(settings, lambda url: _say({"url": url}, f"A gateway takes mail at {url}", as_json=as_json))
+        def ready(url: str, smtp: Mapping[str, str]) -> None:
+            places = ", ".join([url, *(f"{name}://{place}" for name, place in smtp.items())])
+            _say({"url": url, **smtp}, f"A gateway takes mail at {places}", as_json=as_json)
+
+        run_gateway(read_settings({"host": host, "port": port, "smtp_port": smtp_port}), ready)
 
 
 @click.command()

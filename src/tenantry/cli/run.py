@@ -33,10 +33,13 @@ RULE = "PATTERN:bounce=0.3,complaint=0.01,soft_bounce=0,defer=0,delay=0.2"
 @click.option("--host", help="Address to listen on; TENANTRY_HOST, 127.0.0.1.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the doors (0: any free one); TENANTRY_PORT, 8025.")
 @click.option(
+    "--smtp-port", type=click.IntRange(0, 65535), help="Port of SMTP with STARTTLS; TENANTRY_SMTP_PORT, closed."
+)
+@click.option(
     "--recipients", multiple=True, metavar=RULE, help="Script a recipient domain of the local SES; repeatable."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document once ready.")
-def up(data: Path | None, host: str | None, port: int | None, recipients: tuple[str, ...], as_json: bool) -> None:
+def up(*, recipients: tuple[str, ...], as_json: bool, **given: object) -> None:
     """Run everything on this machine until interrupted: doors, worker, SQLite, and a local SES unless AWS is set.
 
     Other settings are environment variables: docs/settings.md.
@@ -46,7 +49,7 @@ def up(data: Path | None, host: str | None, port: int | None, recipients: tuple[
     from tenantry.store.vault import VaultError
 
     try:
-        settings = read_settings({"data": data, "host": host, "port": port, "local_ses_recipients": recipients or None})
+        settings = read_settings({**given, "local_ses_recipients": recipients or None})
         run_up(settings, lambda started: _ready(started, as_json))
     except Failure as failure:
         end(failure, as_json)
@@ -87,6 +90,7 @@ def _ready(started: Started, as_json: bool) -> None:
         "ses_url": started.ses_url,
         "data": str(started.data),
         "profile": str(path),
+        **started.smtp,
         "key": {"id": started.key_id, "secret": started.key_secret},
         "created": started.created,
     }
@@ -100,6 +104,7 @@ def _ready(started: Started, as_json: bool) -> None:
     screen.facts(
         [
             ("REST, SES wire", started.url),
+            *((name.upper(), place) for name, place in started.smtp.items()),
             ("API page", f"{started.url}/docs"),
             ("local SES", started.ses_url or "none: real AWS"),
             ("data", str(started.data)),
@@ -129,14 +134,14 @@ def _ready(started: Started, as_json: bool) -> None:
 )
 @click.option("--quota", type=float, default=50_000.0, show_default=True, help="Recipients in 24 hours; 0: no limit.")
 @click.option("--control-rate", type=float, default=1.0, show_default=True, help="Control calls a second; 0: no limit.")
+@click.option(
+    "--judge-every", type=float, default=300.0, show_default=True, help="Seconds between looks at reputation; 0: none."
+)
 @click.option("--latency", type=float, default=0.0, show_default=True, help="Seconds that each SendEmail takes longer.")
 @click.option("--no-auto-verify", is_flag=True, help="Identities stay pending until told otherwise.")
 @click.option("--sandbox", is_flag=True, help="Only to verified addresses and the simulator, as a new account.")
 @click.option("--region", default="us-east-1", show_default=True, help="Region that it stands for.")
 @click.option("--account-id", default="123456789012", show_default=True, help="Account that it stands for.")
-@click.option(
-    "--judge-every", type=float, default=300.0, show_default=True, help="Seconds between looks at reputation; 0: none."
-)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of its chance.")
 @click.option("--verify", is_flag=True, help="Check signatures; without it any key will do.")
 @click.option("--key", "keys", multiple=True, metavar="ID:SECRET[:ACCOUNT]", help="A key that is known; repeatable.")
@@ -179,12 +184,12 @@ def _options(given: dict[str, object]) -> Options:
         verify_identities=not given["no_auto_verify"],
         latency_seconds=float(str(given["latency"])),
         recipients=_rules(given["recipients"], given["recipients_file"]),
+        judge_seconds=float(str(given["judge_every"])),
         seed=int(str(given["seed"])),
         verify=bool(given["verify"]),
         keys=_keys(given),
         files=given["files"] if isinstance(given["files"], Path) else None,
     )
-        judge_seconds=float(str(given["judge_every"])),
 
 
 def _keys(given: dict[str, object]) -> tuple[Key, ...]:
