@@ -64,6 +64,7 @@ class Account(
             self.neighbours,
             self._elsewhere,
             now,
+            accounts.faults if accounts else None,
         )
         self._operations: dict[str, Operation | None] = {}
 
@@ -91,9 +92,8 @@ class Account(
             answer = Answer(*encode_error(refusal.code, refusal.message, refusal.status, request_id))
             result, error = None, refusal.code
         detail = _detail(params, result) if request.operation in SENDS and isinstance(params, dict) else None
-        self.ledger.add_call(
-            CallRecord(call.now, request.operation, answer.status, call.key_id, request_id, error, detail)
-        )
+        record = CallRecord(call.now, request.operation, answer.status, call.key_id, request_id, error, detail)
+        self.ledger.add(record.with_body(request.body))
         return answer
 
     def next_due(self) -> float | None:

@@ -24,7 +24,7 @@ class Accounts:
 
     def __init__(self, options: Options, now: float) -> None:
         self._options = options
-        self._began_at = now
+        self.began_at = now
         self._places: dict[tuple[str, str], Account] = {}
         self._by_caller: dict[tuple[str, str], Account] = {}
         self._ids = {options.account_id}
@@ -90,7 +90,6 @@ class Accounts:
 
     def _make(self, account_id: str, region: str) -> Account:
         options = replace(self._options, account_id=account_id, region=region)
-        made = self._places[account_id, region] = Account(options, self._began_at, self)
-        made.faults = self.faults  # one set of orders for all
+        made = self._places[account_id, region] = Account(options, self.began_at, self)
         self._ids.add(account_id)
         return made

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import islice, takewhile
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -81,18 +82,20 @@ class Admin:
         return JSONResponse({"messages": [self._message(each) for each in records], "total": ledger.messages_total})
 
     async def calls(self, request: Request) -> JSONResponse:
-        """List SES calls, oldest first, the latest `limit` of those that match."""
+        """List calls of SES, or of another `service`, oldest first, the latest `limit` of those that match."""
         ask, ledger = request.query_params, self._account.ledger
+        service = ask.get("service", "ses")
 
         def wanted(record: CallRecord) -> bool:
             return (
-                ask.get("operation") in (None, record.operation)
+                record.service == service
+                and ask.get("operation") in (None, record.operation)
                 and ask.get("status") in (None, str(record.status))
                 and ask.get("configuration_set") in (None, (record.detail or {}).get("configuration_set"))
             )
 
         try:
-            records = _latest(ledger.calls, wanted, request)
+            records = _latest(ledger.calls if service == "ses" else ledger.other_calls, wanted, request)
         except ValueError as error:
             return refused(str(error))
         return JSONResponse({"calls": [_call(each) for each in records], "total": ledger.calls_total})
@@ -204,13 +207,21 @@ def _call(record: CallRecord) -> dict[str, Any]:
         "error": record.error,
         "key_id": record.key_id,
         "request_id": record.request_id,
+        "service": record.service,
+        "body_sha256": record.body_sha256.hex(),
+        "body_bytes": record.body_bytes,
+        "fault": record.fault,
         **(record.detail or {}),
     }
 
 
 def _options(options: Options) -> dict[str, Any]:
     shown = {name: each for name, each in asdict(options).items() if name != "keys"}
-    return {**shown, "files": None if options.files is None else str(options.files)}
+    return {**shown, "files": _text(options.files), "state": _text(options.state)}
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _iso(moment: float) -> str:

@@ -31,6 +31,8 @@ class Options:
     verify: bool = False  # check signatures, by these keys and those of sessions
     keys: tuple[Key, ...] = ()
     files: Path | None = None  # the folder that stands for S3
+    state: Path | None = None  # the file that keeps what is remembered over restarts
+    deliver_anywhere: bool = False  # SNS posts to any address, not to loopback alone
     recipients: tuple[RecipientRule, ...] = ()
     # How often SES publishes reputation and judges by it; 0: published every 300 s, and nobody is judged.
     judge_seconds: float = 300.0

@@ -21,7 +21,9 @@ from tenantry.emulator.admin import Admin
 from tenantry.emulator.breaking import OpenProtocol, befall
 from tenantry.emulator.calls import Answer, Arrival, Call, signed_scope
 from tenantry.emulator.clock import MovableClock, wall_clock
+from tenantry.emulator.kept import Keeper
 from tenantry.emulator.keys import unbelieved
+from tenantry.emulator.ledger import CallRecord
 from tenantry.emulator.neighbours.postman import Postman
 from tenantry.emulator.neighbours.services import Asked, read
 from tenantry.emulator.options import Options
@@ -34,6 +36,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 BODY_MAX_BYTES = 45_000_000  # SES takes 40 MB after base64
 DRAINED_MAX_BYTES = 200_000_000
 PUMP_IDLE_SECONDS = 1.0
+READS = ("Get", "List", "Receive", "Describe", "BatchGet", "TestRender")  # operations that change nothing that is kept
 
 
 @cache
@@ -54,7 +57,10 @@ class LocalSes:
         self._arrived = asyncio.Event()
         self._scheduled = asyncio.Event()
         self._is_closing = False
-        self._postman = Postman(lambda: [each.neighbours for each in self.accounts], clock)
+        self._keeper = Keeper(options.state, self.accounts) if options.state else None
+        self._postman = Postman(
+            lambda: [each.neighbours for each in self.accounts], clock, anywhere=options.deliver_anywhere
+        )
         self._postman.on_settled = self._wake
         self._told = 0  # how many messages of the queues the long polls were woken for
         self._posted = 0  # how many deliveries over HTTP the postman was woken for
@@ -66,6 +72,7 @@ class LocalSes:
             await self._live(receive, send)
         elif scope["type"] == "http" and _is_ours(scope):
             await self._admin(scope, receive, send)
+            self._changed()
         elif scope["type"] == "http" and (answer := await self._answer(scope, receive)):
             await _reply(send, answer)
 
@@ -89,17 +96,25 @@ class LocalSes:
         do: Callable[[], Awaitable[Answer]]
         route = self._ses.route(arrival.method, arrival.path)
         if self.account.options.verify:
-            service = "ses" if route else arrival.scope.service
-            if doubt := unbelieved(arrival, self.accounts.keys.get(key_id), service, call.now):
+            signed_for = "ses" if route else arrival.scope.service
+            if doubt := unbelieved(arrival, self.accounts.keys.get(key_id), signed_for, call.now):
                 return self._refused(doubt.code, doubt.message, doubt.status)
         if route:
-            name, do = route[0], partial(self._ses_call, route, arrival, account, call)
+            service, name, do = "ses", route[0], partial(self._ses_call, route, arrival, account, call)
         elif asked := read(arrival):
-            name, do = asked.operation, partial(self._neighbour_call, asked, account, call, receive)
+            service, name = asked.service, asked.operation
+            do = partial(self._noted_call, asked, arrival, account, call, receive=receive)
         else:
             message = f"{arrival.method} {scope['path']} is no operation of SES v2."
             return self._refused("UnknownOperationException", message, 404)
+        if not name.startswith(READS):
+            self._changed()
         if fault := account.faults.for_call(name):
+            if fault.is_before:
+                record = CallRecord(call.now, name, 0, key_id, "", service=service, fault=fault.kind)
+                account.ledger.add(record.with_body(arrival.body))
+            else:
+                do = partial(_struck, do, account, fault.kind)
             return await befall(fault, do, scope, receive)
         return await do()
 
@@ -118,6 +133,23 @@ class LocalSes:
         self._wake(account)
         if latency:
             await asyncio.sleep(latency / 2)
+        return answer
+
+    async def _noted_call(
+        self, asked: Asked, arrival: Arrival, account: Account, call: Call, *, receive: Receive
+    ) -> Answer:
+        answer = await self._neighbour_call(asked, account, call, receive)
+        told = answer.headers
+        record = CallRecord(
+            at=call.now,
+            operation=asked.operation,
+            status=answer.status,
+            key_id=call.key_id,
+            request_id=told.get("x-amzn-requestid", ""),
+            error=told.get("x-amzn-errortype"),
+            service=asked.service,
+        )
+        account.ledger.add(record.with_body(arrival.body))
         return answer
 
     async def _neighbour_call(self, asked: Asked, account: Account, call: Call, receive: Receive) -> Answer:
@@ -154,6 +186,10 @@ class LocalSes:
             if not neighbours.wait_of(asked, answer):
                 return answer
 
+    def _changed(self) -> None:
+        if self._keeper:
+            self._keeper.note()
+
     def _moved(self) -> None:
         """Do what fell due while time was moved, or held back; long polls look again."""
         self.accounts.publish_due(self._clock())
@@ -187,15 +223,19 @@ class LocalSes:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._scheduled.wait(), pause)
             if self.accounts.publish_due(self._clock()):
+                self._changed()
                 self._wake()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        loops = [asyncio.create_task(each) for each in (self._pump(), self._postman.run())]
+        parts = [self._pump(), self._postman.run(), *([self._keeper.run()] if self._keeper else ())]
+        loops = [asyncio.create_task(each) for each in parts]
         await send({"type": "lifespan.startup.complete"})
         await receive()
         for loop in loops:
             loop.cancel()
+        if self._keeper:
+            self._keeper.end()
         await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -287,6 +327,12 @@ async def _body(receive: Receive) -> bytes | None:
         if size > DRAINED_MAX_BYTES:
             return None
     return b"".join(parts) if size <= BODY_MAX_BYTES else None
+
+
+async def _struck(do: Callable[[], Awaitable[Answer]], account: Account, fault: str) -> Answer:
+    answer = await do()
+    account.ledger.struck(answer.headers.get("x-amzn-requestid", ""), fault)
+    return answer
 
 
 async def _reply(send: Send, answer: Answer) -> None:

@@ -78,11 +78,16 @@ class State:
     """Everything an account remembers."""
 
     def __init__(
-        self, options: Options, bearer: Bearer, elsewhere: "Callable[[str, str], State | None]", now: float
+        self,
+        options: Options,
+        bearer: Bearer,
+        elsewhere: "Callable[[str, str], State | None]",
+        now: float,
+        faults: Faults | None = None,
     ) -> None:
         self.elsewhere = elsewhere  # (account id, Region) -> what was ever called there, this place included
         self.random = Random(options.seed)
-        self.faults = Faults(Random(f"faults of {options.seed}"))
+        self.faults = faults or Faults(Random(f"faults of {options.seed}"))
         self.bearer = bearer
         self.tenants: Registry[Tenant] = Registry()
         self.sets: Registry[ConfigurationSet] = Registry()

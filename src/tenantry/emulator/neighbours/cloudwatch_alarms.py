@@ -48,14 +48,14 @@ class Alarms:
         self.metrics = Metrics()
         self._sns = sns
         self._events = events
-        self._alarms: dict[str, Alarm] = {}
+        self.alarms: dict[str, Alarm] = {}
         self._next_at: float | None = None
 
     def put_metric_alarm(self, params: Params, call: Call) -> Result:
         name = params["AlarmName"]
         given, watched, tags = read_alarm(params)
-        before = self._alarms.get(name)
-        if before is None and len(self._alarms) >= ALARMS_MAX:
+        before = self.alarms.get(name)
+        if before is None and len(self.alarms) >= ALARMS_MAX:
             raise refused("LimitExceededFault", f"There are {ALARMS_MAX} alarms already.")
         if before is not None:  # the state stays, everything else is written over; tags are not
             before.given, before.watched, before.configured_at = given, watched, call.now
@@ -63,7 +63,7 @@ class Alarms:
         else:
             arn = f"arn:aws:cloudwatch:{self.place.region}:{self.place.account_id}:alarm:{name}"
             alarm = Alarm(name, arn, given, watched, call.now, tags, updated_at=call.now, changed_at=call.now)
-            self._alarms[name] = alarm
+            self.alarms[name] = alarm
         word = "updated" if before else "created"
         self._remember(alarm, call.now, "ConfigurationUpdate", f'Alarm "{name}" {word}', data={"type": word.title()})
         alarm.is_awake = True
@@ -78,7 +78,7 @@ class Alarms:
         names = set(params.get("AlarmNames", ())) or None
         found = [
             alarm.name
-            for alarm in self._alarms.values()
+            for alarm in self.alarms.values()
             if (names is None or alarm.name in names)
             and alarm.name.startswith(params.get("AlarmNamePrefix", ""))
             and params.get("StateValue") in (None, alarm.state)
@@ -87,7 +87,7 @@ class Alarms:
         page = page_of(sorted(found), params.get("NextToken"), params.get("MaxRecords", PAGE))
         if page is None:
             raise refused("InvalidNextToken", "The next token is not valid.")
-        shown = [_shown(self._alarms[name]) for name in page[0]]
+        shown = [_shown(self.alarms[name]) for name in page[0]]
         return {"MetricAlarms": shown, "CompositeAlarms": [], "NextToken": page[1]}
 
     def describe_alarms_for_metric(self, params: Params, call: Call) -> Result:
@@ -95,7 +95,7 @@ class Alarms:
         wanted = (params["Namespace"], params["MetricName"], dimensions)
         found = [
             each
-            for each in self._alarms.values()
+            for each in self.alarms.values()
             if each.watched.query is None
             and (each.watched.namespace, each.watched.metric, each.watched.dimensions) == wanted
             and params.get("Statistic") in (None, each.watched.statistic)
@@ -123,7 +123,7 @@ class Alarms:
         start, end = (params[each].timestamp() if each in params else None for each in ("StartDate", "EndDate"))
         found = [
             item
-            for alarm in self._alarms.values()
+            for alarm in self.alarms.values()
             if name in (None, alarm.name)
             for item in alarm.history
             if kind in (None, item["HistoryItemType"])
@@ -146,7 +146,7 @@ class Alarms:
         if len(names) == 1:
             self._alarm(names[0])
         for name in names:
-            self._alarms.pop(name, None)
+            self.alarms.pop(name, None)
         return None
 
     def set_alarm_state(self, params: Params, call: Call) -> Result:
@@ -187,11 +187,11 @@ class Alarms:
     def wake(self, now: float) -> None:
         """Have alarms looked at again at the next full minute: data came, or one was changed."""
         self._wake_all()
-        if self._alarms and self._next_at is None:
+        if self.alarms and self._next_at is None:
             self._next_at = (int(now) // MINUTE + 1) * MINUTE
 
     def _wake_all(self) -> None:
-        for alarm in self._alarms.values():
+        for alarm in self.alarms.values():
             alarm.is_awake = True
 
     def evaluate_due(self, now: float) -> None:
@@ -199,7 +199,7 @@ class Alarms:
         while self._next_at is not None and self._next_at <= now:
             at = self._next_at
             last = now // MINUTE * MINUTE
-            awake = [alarm for alarm in self._alarms.values() if alarm.is_awake]
+            awake = [alarm for alarm in self.alarms.values() if alarm.is_awake]
             for alarm in awake:
                 self._evaluate(alarm, at)
             if any(alarm.is_awake for alarm in awake):
@@ -304,12 +304,12 @@ class Alarms:
 
     def _switch(self, params: Params, *, is_on: bool) -> Result:
         for name in params["AlarmNames"]:
-            if alarm := self._alarms.get(name):
+            if alarm := self.alarms.get(name):
                 alarm.given["ActionsEnabled"] = is_on
         return None
 
     def _alarm(self, name: str) -> Alarm:
-        if found := self._alarms.get(name):
+        if found := self.alarms.get(name):
             return found
         raise refused("ResourceNotFound", f"There is no alarm {name}.", 404)
 
@@ -317,7 +317,7 @@ class Alarms:
         arn = params["ResourceARN"]
         if ":alarm:" not in arn:
             raise unsupported("tags of other CloudWatch resources than alarms")
-        found = self._alarms.get(arn.partition(":alarm:")[2])
+        found = self.alarms.get(arn.partition(":alarm:")[2])
         if found is None or found.arn != arn:
             raise refused("ResourceNotFoundException", f"There is no {arn}.", 404)
         return found

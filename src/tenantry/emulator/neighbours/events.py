@@ -45,7 +45,7 @@ class Events:
     def __init__(self, place: Place, sns: Sns) -> None:
         self.place = place
         self._sns = sns
-        self._rules: dict[str, Rule] = {}
+        self.rules: dict[str, Rule] = {}
 
     def put_rule(self, params: Params, call: Call) -> Result:
         name, tags = params["Name"], {tag["Key"]: tag["Value"] for tag in params.get("Tags", ())}
@@ -56,13 +56,13 @@ class Events:
         if not text:
             raise refused("ValidationException", "Parameter(s) EventPattern or ScheduleExpression must be specified.")
         pattern = _pattern(text)
-        before = self._rules.get(name)
-        if before is None and len(self._rules) >= RULES_MAX:
+        before = self.rules.get(name)
+        if before is None and len(self.rules) >= RULES_MAX:
             raise refused("LimitExceededException", "The requested resource exceeds the maximum number allowed.")
         if len(tags) > TAGS_MAX:
             raise refused("ValidationException", "Too many tags.")
         state = params.get("State", "ENABLED")
-        self._rules[name] = Rule(
+        self.rules[name] = Rule(
             name=name,
             arn=self.place.arn("events", f"rule/{name}"),
             text=text,
@@ -74,7 +74,7 @@ class Events:
             tags=before.tags if before else tags,  # an update ignores tags
             targets=before.targets if before else {},
         )
-        return {"RuleArn": self._rules[name].arn}
+        return {"RuleArn": self.rules[name].arn}
 
     def describe_rule(self, params: Params, call: Call) -> Result:
         return _shown(self._rule(params))
@@ -82,8 +82,8 @@ class Events:
     def list_rules(self, params: Params, call: Call) -> Result:
         self._check_bus(params)
         prefix = params.get("NamePrefix", "")
-        names, token = _page([name for name in self._rules if name.startswith(prefix)], params)
-        return {"Rules": [_shown(self._rules[name]) for name in names], "NextToken": token}
+        names, token = _page([name for name in self.rules if name.startswith(prefix)], params)
+        return {"Rules": [_shown(self.rules[name]) for name in names], "NextToken": token}
 
     def enable_rule(self, params: Params, call: Call) -> Result:
         rule = self._rule(params)
@@ -97,10 +97,10 @@ class Events:
 
     def delete_rule(self, params: Params, call: Call) -> Result:
         self._check_bus(params)
-        rule = self._rules.get(params["Name"])
+        rule = self.rules.get(params["Name"])
         if rule is not None and rule.targets:
             raise refused("ValidationException", "Rule can't be deleted since it has targets.")
-        self._rules.pop(params["Name"], None)
+        self.rules.pop(params["Name"], None)
         return None
 
     def put_targets(self, params: Params, call: Call) -> Result:
@@ -130,7 +130,7 @@ class Events:
     def list_rule_names_by_target(self, params: Params, call: Call) -> Result:
         self._check_bus(params)
         arn = params["TargetArn"]
-        rules = [each for each in self._rules.values() if any(one["Arn"] == arn for one in each.targets.values())]
+        rules = [each for each in self.rules.values() if any(one["Arn"] == arn for one in each.targets.values())]
         names, token = _page([rule.name for rule in rules], params)
         return {"RuleNames": names, "NextToken": token}
 
@@ -176,7 +176,7 @@ class Events:
         source: str = "aws.ses",
     ) -> None:
         """Put an event of an AWS service on the bus; its detail is rendered only if some rule is there to see it."""
-        if any(rule.is_enabled and rule.targets for rule in self._rules.values()):
+        if any(rule.is_enabled and rule.targets for rule in self.rules.values()):
             self._spread(self._event(detail_type, source, resources, render(), at))
 
     def _put(self, entry: Mapping[str, Any], call: Call) -> dict[str, str]:
@@ -206,7 +206,7 @@ class Events:
         )
 
     def _spread(self, event: Event) -> None:
-        for rule in self._rules.values():
+        for rule in self.rules.values():
             if rule.is_enabled and rule.targets and matches(rule.pattern, event.value):
                 for target in rule.targets.values():
                     self._hand(rule, target, event)
@@ -240,13 +240,13 @@ class Events:
 
     def _rule(self, params: Params, key: str = "Name") -> Rule:
         self._check_bus(params)
-        if found := self._rules.get(params[key]):
+        if found := self.rules.get(params[key]):
             return found
         raise refused("ResourceNotFoundException", f"Rule {params[key]} does not exist on EventBus {BUS}.")
 
     def _by_arn(self, params: Params) -> Rule:
         arn = params["ResourceARN"]
-        found = self._rules.get(arn.rpartition("rule/")[2])
+        found = self.rules.get(arn.rpartition("rule/")[2])
         if found is None or found.arn != arn:
             raise refused("ResourceNotFoundException", f"Resource {arn} does not exist.")
         return found

@@ -49,7 +49,7 @@ class Queues:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self._described: dict[str, Described] = {}
+        self.described: dict[str, Described] = {}
 
     def create_queue(self, params: Params, call: Call) -> Result:
         name, attributes = params["QueueName"], params.get("Attributes", {})
@@ -70,7 +70,7 @@ class Queues:
         made = Queue(name, call.now)
         described = Described(tags=dict(tags), changed_at=call.now)
         self._set(made, described, attributes)
-        self.place.queues[name], self._described[name] = made, described
+        self.place.queues[name], self.described[name] = made, described
         return {"QueueUrl": self._url(made, call)}
 
     def get_queue_url(self, params: Params, call: Call) -> Result:
@@ -90,7 +90,7 @@ class Queues:
     def delete_queue(self, params: Params, call: Call) -> Result:
         queue = self.queue(params)
         del self.place.queues[queue.name]
-        self._described.pop(queue.name, None)
+        self.described.pop(queue.name, None)
         return None
 
     def purge_queue(self, params: Params, call: Call) -> Result:
@@ -200,7 +200,7 @@ class Queues:
         return found
 
     def _of(self, queue: Queue) -> Described:
-        return self._described.setdefault(queue.name, Described())  # the first queue is there before any call
+        return self.described.setdefault(queue.name, Described())  # the first queue is there before any call
 
     def _url(self, queue: Queue, call: Call) -> str:
         return f"{call.endpoint}/{self.place.account_id}/{queue.name}"
