@@ -175,6 +175,8 @@ def local_ses(folder: Path, seed: int, rate: float, latency: float = 0.01) -> It
         str(latency),
         "--seed",
         str(seed),
+        "--judge-every",  # whoever stops a tenant here, it is not SES
+        "0",
     )
     with program("ses-local", "--port", "0", *limits, *rules, log=folder / "ses.log") as running:
         yield running.ready["url"]

@@ -103,7 +103,7 @@ def acme() -> Iterator[Court]:
         ("none", 25, "HIGH", False),
         ("standard", 13, "LOW", False),
         ("standard", 25, "HIGH", True),
-        ("strict", 11, None, False),
+        ("strict", 12, None, False),  # exactly 10 %
         ("strict", 13, "LOW", True),
     ],
 )

@@ -278,6 +278,14 @@ def test_links_of_html(html: str, link: str | None) -> None:
     assert (found.url if found else None) == link
 
 
+def test_a_rule_is_read_as_it_is_shown(ses: World) -> None:
+    """What the admin API shows of rules can be given back to it, and says the same."""
+    script(ses, "slow.example:down_for=60,open=0.5,open_delay=3,feedback_loop=0", "*:mailbox_full=0.1,delay=2")
+    shown = ses.admin("options")["recipients"]
+    assert ses.admin("options", {"recipients": shown})["recipients"] == shown
+    assert [each["pattern"] for each in shown] == ["slow.example", "*"]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -4,6 +4,7 @@ Leaves their reputation to `operations_reputation` and the association gate to `
 """
 
 import re
+from itertools import takewhile
 from typing import Any
 
 from tenantry.emulator.calls import Call, Params, Result
@@ -52,7 +53,8 @@ class TenantOperations(State):
         tenant = self.tenant(params["TenantName"])
         for arn in list(tenant.resources):
             self._part(tenant, arn)
-        for name in [each for each in self.recommendations.after(tenant.arn) if each.startswith(tenant.arn)]:
+        own = takewhile(lambda name: name.startswith(tenant.arn), self.recommendations.after(tenant.arn))
+        for name in [*own]:
             del self.recommendations[name]
         del self.tenants[tenant.name], self.entities[tenant.arn]
         return None
