@@ -102,6 +102,8 @@ BODIES = {
     "POST /v1/keys": {"scopes": ["read"]},
     "POST /v1/pauses": {"scope": f"str_{DIGITS}", "reason": "x"},
     "POST /v1/pools": {"name": "tier-z", "kind": "standard"},
+    "POST /v1/suppressions": {"addresses": ["ann@example.com"]},
+    "POST /v1/suppressions/remove": {"addresses": ["ann@example.com"]},
 }
 
 
@@ -181,6 +183,13 @@ def _fields(document: dict, operation: dict) -> set[str]:
 
 ALLOWED = {
     "POST /v1/messages": "send",
+    "POST /v1/messages/batch": "send",
+    "POST /v1/messages/mime": "send",
+    "GET /v1/suppressions": "read",
+    "GET /v1/suppressions.csv": "read",
+    "POST /v1/suppressions": "manage",
+    "POST /v1/suppressions/remove": "manage",
+    "POST /v1/suppressions/import": "manage",
     "GET /v1/messages": "read",
     "GET /v1/messages/{message}": "read",
     "POST /v1/tenants": "operate",

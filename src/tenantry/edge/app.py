@@ -14,6 +14,8 @@ from tenantry.edge.auth import Keyring
 from tenantry.edge.doors import Doors
 from tenantry.edge.send import PATH as MESSAGES
 from tenantry.edge.send import REQUEST_ID, SendDoor
+from tenantry.edge.send_many import PATHS as MANY
+from tenantry.edge.send_many import SendManyDoor
 from tenantry.edge.ses import PREFIX as SES
 from tenantry.edge.ses import REQUEST_ID as SES_REQUEST_ID
 from tenantry.edge.ses import SesDoor
@@ -25,14 +27,16 @@ from tenantry.ports import StoreBusy
 def create_app(doors: Doors) -> ASGIApp:
     """Return the app that serves every HTTP door."""
     keyring = Keyring(doors.store, doors.clock)
-    return Dispatcher(doors, SesDoor(doors, keyring), SendDoor(doors, keyring), management_api(doors, keyring))
+    sending = SendDoor(doors, keyring), SendManyDoor(doors, keyring)
+    return Dispatcher(doors, SesDoor(doors, keyring), sending, management_api(doors, keyring))
 
 
 class Dispatcher:
     """Sends each request to its door, and answers in the door's own shape when that breaks."""
 
-    def __init__(self, doors: Doors, ses: SesDoor, send: ASGIApp, rest: ASGIApp) -> None:
-        self._doors, self._ses, self._send, self._rest = doors, ses, send, rest
+    def __init__(self, doors: Doors, ses: SesDoor, sending: tuple[ASGIApp, ASGIApp], rest: ASGIApp) -> None:
+        self._doors, self._ses, self._rest = doors, ses, rest
+        self._send, self._many = sending
         self._watch = WatchDoor(doors.pages)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,6 +50,8 @@ class Dispatcher:
             await self._answer_ses(scope, receive, send)
         elif path == MESSAGES and scope["method"] == "POST":
             await self._guarded(self._send, scope, receive, send)
+        elif path in MANY and scope["method"] == "POST":
+            await self._guarded(self._many, scope, receive, send)
         elif self._watch.serves(path):
             await self._watch(scope, receive, send)
         else:

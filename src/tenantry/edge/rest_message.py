@@ -21,6 +21,7 @@ from tenantry.wire.mime import MimeProblem
 from tenantry.wire.mime_content import Attachment, Composed, simple_content
 
 REMEMBER_SECONDS = 86_400
+NAME_CHARS_MAX = 255
 _IDEMPOTENCY_KEY = re.compile(rb"[!-~](?:[ -~]{0,253}[!-~])?")
 _UNION_BRANCHES = frozenset({"str", "list[str]"})  # pydantic's names for the two forms of an address field
 
@@ -80,17 +81,25 @@ MESSAGE = TypeAdapter(MessageIn)
 
 def decode(key_id: KeyId, body: bytes, idempotency_key: bytes | None) -> Submission | Refusal:
     """Turn the body of a call into a submission, or say the first thing that must change and where."""
-    if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
-        message = "Give an Idempotency-Key of 1 to 255 printable ASCII characters."
-        return Refusal(RefusalCode.INVALID_FIELD, message, "Idempotency-Key")
+    if idempotency_key is not None and (refused := name_refusal(idempotency_key)):
+        return refused
     try:
         mail = MESSAGE.validate_json(body)
     except ValidationError as error:
         return shape_refusal(error)
-    return _submission(key_id, mail, body, idempotency_key)
+    return submission_of(key_id, mail, sha256(body).digest(), idempotency_key.decode() if idempotency_key else None)
 
 
-def _submission(key_id: KeyId, mail: MessageIn, body: bytes, idempotency_key: bytes | None) -> Submission | Refusal:
+def name_refusal(idempotency_key: bytes, chars_max: int = NAME_CHARS_MAX) -> Refusal | None:
+    """Refuse the value of an Idempotency-Key that is none."""
+    if len(idempotency_key) <= chars_max and _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+        return None
+    message = f"Give an Idempotency-Key of 1 to {chars_max} printable ASCII characters."
+    return Refusal(RefusalCode.INVALID_FIELD, message, "Idempotency-Key")
+
+
+def submission_of(key_id: KeyId, mail: MessageIn, digest: bytes, known_as: str | None) -> Submission | Refusal:
+    """Turn one message into a submission; digest: SHA-256 of what a repeat that is `known_as` the same must be equal to."""
     author = mailbox(mail.sender, "from")
     if isinstance(author, Refusal):
         return author
@@ -118,9 +127,9 @@ def _submission(key_id: KeyId, mail: MessageIn, body: bytes, idempotency_key: by
         content=content,
         stream=mail.stream,
         tags=mail.tags,
-        idempotency_key=f"rest:{idempotency_key.decode()}" if idempotency_key else None,
-        body_digest=sha256(body).digest(),
-        remember_seconds=REMEMBER_SECONDS if idempotency_key else 0,
+        idempotency_key=f"rest:{known_as}" if known_as else None,
+        body_digest=digest,
+        remember_seconds=REMEMBER_SECONDS if known_as else 0,
     )
 
 

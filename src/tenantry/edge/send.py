@@ -23,8 +23,8 @@ from tenantry.ports import StoreBusy, StoreRejected
 
 PATH = "/v1/messages"
 REQUEST_ID = b"x-request-id"
-_NO_QUERY = Refusal(RefusalCode.INVALID_FIELD, "Remove the query: all of a message stands in the body.", "query")
-_REPLAYED = ((b"idempotent-replayed", b"true"),)
+NO_QUERY = Refusal(RefusalCode.INVALID_FIELD, "Remove the query: all of a message stands in the body.", "query")
+REPLAYED = ((b"idempotent-replayed", b"true"),)
 
 
 class SendDoor:
@@ -41,7 +41,7 @@ class SendDoor:
             self._doors.refused(outcome.code)
             reply = rest_answer(outcome, request_id, self._doors.docs_url_prefix)
         else:
-            reply = Answer(202, accepted_body(outcome), _REPLAYED if outcome.repeated else ())
+            reply = Answer(202, accepted_body(outcome), REPLAYED if outcome.repeated else ())
         await answer(send, reply, REQUEST_ID, request_id)
 
     async def _outcome(self, scope: Scope, receive: Receive) -> Accepted | Refusal:
@@ -51,7 +51,7 @@ class SendDoor:
         if refused := barred_from_sending(key):
             return refused
         if scope["query_string"]:
-            return _NO_QUERY
+            return NO_QUERY
         body = await read_body(scope, receive, self._doors.max_body_bytes)
         if body is None:
             return errors.too_large(self._doors.max_body_bytes)

@@ -46,10 +46,24 @@ EXAMPLES: Mapping[str, Mapping[str, object]] = {
     "AcceptedOut": {
         "id": _MESSAGE, "stream": "transactional", "state": "accepted", "accepted_at": _AT, "suppressed": [], "hold": None,
     },
+    "BatchOut": {
+        "results": [
+            {"id": _MESSAGE, "stream": "transactional", "state": "accepted", "accepted_at": _AT, "suppressed": [], "hold": None},
+            {
+                "state": "refused",
+                "error": {"code": "no_recipients", "message": "A message needs a recipient …", "field": "messages[1].to"},
+            },
+        ]
+    },
     "TenantOut": _TENANT_OUT,
     "StreamOut": _STREAM_OUT,
     "IdentityOut": _IDENTITY_OUT,
     "MadeTenantOut": {"tenant": _TENANT_OUT, "streams": [_STREAM_OUT], "identity": _IDENTITY_OUT},
+    "SuppressionOut": {"address": "ann@example.com", "cause": "bounce", "stream": None, "created_at": _AT},
+    "SuppressedOut": {
+        "new": 1, "left_out": [{"index": 1, "code": "invalid_address", "message": "Give an address like name@example.com …"}],
+    },
+    "RemovedOut": {"removed": 1},
     "KeyOut": _KEY_OUT,
     "MadeKeyOut": {**_KEY_OUT, "secret": "shown this once"},
     "MessageSummaryOut": _SUMMARY_OUT,

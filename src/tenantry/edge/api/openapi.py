@@ -12,12 +12,12 @@ from http import HTTPStatus
 from typing import Literal
 
 from fastapi import FastAPI
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from tenantry.core.message import RefusalCode
 from tenantry.edge.api.examples import EXAMPLES
 from tenantry.edge.errors import STATUS
-from tenantry.edge.rest_message import MESSAGE
+from tenantry.edge.rest_message import MESSAGE, MessageIn
 
 Json = dict[str, object]
 
@@ -55,6 +55,35 @@ class AcceptedOut(BaseModel):
     hold: str | None
 
 
+class BatchIn(BaseModel):
+    """Messages that are handed in together, each accepted or refused for itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    messages: list[MessageIn] = Field(min_length=1, max_length=500)
+
+
+class RefusedIn(BaseModel):
+    """Why one message of a batch was refused; the field begins with its place."""
+
+    code: RefusalCode
+    message: str
+    field: str
+
+
+class RefusedOut(BaseModel):
+    """A message of a batch that was not accepted."""
+
+    state: Literal["refused"]
+    error: RefusedIn
+
+
+class BatchOut(BaseModel):
+    """What became of each message of a batch, in the order in which they were given."""
+
+    results: list[AcceptedOut | RefusedOut]
+
+
 def describe(app: FastAPI) -> None:
     """Make the app's document whole: the route that is not FastAPI's own, authentication, summaries and examples."""
     made_by_fastapi = app.openapi
@@ -77,6 +106,8 @@ def _whole(document: Json) -> Json:
     for name, model in (
         ("MessageIn", MESSAGE),
         ("AcceptedOut", TypeAdapter(AcceptedOut)),
+        ("BatchIn", TypeAdapter(BatchIn)),
+        ("BatchOut", TypeAdapter(BatchOut)),
         ("ErrorOut", TypeAdapter(ErrorOut)),
     ):
         schema = model.json_schema(ref_template="#/components/schemas/{model}")
@@ -85,6 +116,8 @@ def _whole(document: Json) -> Json:
     components["schemas"] = {name: each for name, each in schemas.items() if name not in _NOT_OURS}
     paths = _within(document, "paths")
     paths["/v1/messages"] = {**_within(paths, "/v1/messages"), "post": deepcopy(_SENDING)}
+    paths["/v1/messages/batch"] = {"post": deepcopy(_BATCH)}
+    paths["/v1/messages/mime"] = {"post": deepcopy(_MIME)}
     for operation in _operations(paths):
         _polish(operation)
     return document
@@ -104,7 +137,7 @@ def _operations(paths: Json) -> Iterator[Json]:
 
 def _polish(operation: Json) -> None:
     """Say in the summary what the call does, show each answer's example, and name every way in which it is refused."""
-    if operation["operationId"] != "send_message":
+    if operation["operationId"] not in _OWN_WORDS:
         sentence = str(operation.pop("description")).partition("\n")[0]
         summary, _, more = sentence.partition("; ")
         operation["summary"] = summary.rstrip(".")
@@ -146,27 +179,53 @@ _NOT_OURS = ("HTTPValidationError", "ValidationError")
 _REFUSED = (401, 403, 404, 409, 422, 500, 503)
 _REFUSED_BODY = (400, 413)
 
+_OWN_WORDS = frozenset({"send_message", "send_messages", "send_mime"})
+_ACCEPTED = {
+    "description": "Accepted",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/AcceptedOut"}}},
+}
+
+
+def _name(chars_max: int) -> list[Json]:
+    schema = {"type": "string", "minLength": 1, "maxLength": chars_max}
+    return [{"name": "Idempotency-Key", "in": "header", "required": False, "schema": schema}]
+
+
 _SENDING: Json = {
     "summary": "Hand in a message",
     "description": "Answers after the commit, with any hold visible. A repeat with the same `Idempotency-Key` and body within"
     " 24 hours gives the first answer.",
     "operationId": "send_message",
-    "parameters": [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": False,
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-        }
-    ],
+    "parameters": _name(255),
     "requestBody": {
         "required": True,
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/MessageIn"}}},
     },
+    "responses": {"202": _ACCEPTED},
+}
+_BATCH: Json = {
+    "summary": "Hand in up to 500 messages",
+    "description": "Each is accepted or refused for itself, and the answer says which, in their order. With an"
+    " `Idempotency-Key` a repeat gives those that were accepted their first answer and tries the others again.",
+    "operationId": "send_messages",
+    "parameters": _name(240),
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BatchIn"}}},
+    },
     "responses": {
-        "202": {
-            "description": "Accepted",
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/AcceptedOut"}}},
+        "200": {
+            "description": "A result for each",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BatchOut"}}},
         },
     },
+}
+_MIME: Json = {
+    "summary": "Hand in a message as raw mail",
+    "description": "To, Cc and Bcc say who gets it; Bcc is removed. `X-SES-CONFIGURATION-SET` names the stream,"
+    " `X-SES-MESSAGE-TAGS` the tags.",
+    "operationId": "send_mime",
+    "parameters": _name(240),
+    "requestBody": {"required": True, "content": {"message/rfc822": {"schema": {"type": "string"}}}},
+    "responses": {"202": _ACCEPTED},
 }
