@@ -14,16 +14,10 @@ from tenantry.cli.mail import message, send
 from tenantry.cli.migrate import migrate
 from tenantry.cli.processes import gateway, operator_key, secret_key, worker
 from tenantry.cli.recovery import recover
-from tenantry.cli.run import demo, ses_local, up
+from tenantry.cli.run import demo, up
+from tenantry.cli.ses_local import Told, ses_local
 from tenantry.cli.stops import explain, pause, pauses, reinstate, reputation
 from tenantry.cli.tenants import stream, tenant
-
-
-class Told(click.Group):
-    """A group whose commands are listed as a newcomer meets them, not by the alphabet."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
 
 
 @click.group(cls=Told, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 
 class CallFaultKind(StrEnum):
@@ -32,6 +32,7 @@ class EventFaultKind(StrEnum):
     DELAY = "delay"  # it arrives `seconds` later, so others overtake it
 
 
+K = TypeVar("K", CallFaultKind, EventFaultKind)
 _BEFORE = frozenset({CallFaultKind.REFUSE, CallFaultKind.HANG, CallFaultKind.CUT})
 _ENDS = {500: "InternalFailure", 503: "ServiceUnavailable", 429: "TooManyRequestsException", 400: "BadRequestException"}
 HANG_SECONDS = 3_600.0
@@ -51,7 +52,7 @@ class CallFault:
     code: str = ""
 
     def __post_init__(self) -> None:
-        self.kind = CallFaultKind(self.kind)
+        self.kind = _kind_of(CallFaultKind, self.kind)
         _check(self)
         if (
             type(self.at_byte) is not int
@@ -79,7 +80,7 @@ class EventFault:
     seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        self.kind = EventFaultKind(self.kind)
+        self.kind = _kind_of(EventFaultKind, self.kind)
         _check(self)
 
 
@@ -148,6 +149,13 @@ def _known(kind: type[CallFault] | type[EventFault], given: Mapping[str, Any]) -
     if unknown := given.keys() - set(names):
         raise ValueError(f"unknown setting {', '.join(sorted(unknown))}; known are {', '.join(names)}")
     return dict(given)
+
+
+def _kind_of(kinds: type[K], given: Any) -> K:
+    try:
+        return kinds(given)
+    except ValueError:
+        raise ValueError(f"the kind {given!r} is none of {', '.join(kinds)}") from None
 
 
 def _check(fault: CallFault | EventFault) -> None:

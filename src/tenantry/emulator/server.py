@@ -277,8 +277,9 @@ class Server(uvicorn.Server):
 
 def serve(options: Options, port: int, host: str = "127.0.0.1", on_ready: Callable[[str], None] | None = None) -> None:
     """Run a local SES until it is interrupted; `on_ready` gets its URL once it accepts calls."""
+    app = create_app(options)
     sock = listen(host, port)
-    server = Server(create_app(options))
+    server = Server(app)
     # The ledger and the queue hold many small objects for long and no cycles: walking them again and again
     # cost a third of each SendEmail. The process is this server's own.
     gc.freeze()
