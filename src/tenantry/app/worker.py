@@ -81,7 +81,7 @@ class Worker:
         waits = Provisioning(poll=settings.identity_poll_seconds)
         self._course = Course(Pace(clock, settings.control_rate), waits)
         self._silence = timedelta(seconds=settings.unknown_silence_seconds)
-        self._calm = Calm(clock, self._silence)
+        self._calm = Calm(clock)
         self._ramp = Ramp(settings.ramp_stage_seconds)
         days = (settings.retention_days, settings.content_retention_days, settings.event_raw_retention_days)
         self._retention = Retention(store, Terms(*days))

@@ -5,14 +5,13 @@ Leaves stranded lanes to dispatch, SES's own state to provision, and old mail to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tenantry.core.ids import CellId, MessageId
-from tenantry.core.overdue import EVERY, SILENCE, resends
+from tenantry.core.overdue import EVERY, SILENCE, Course, resends
 from tenantry.ports import Clock, Store, StoreStep
 
-JUMP_SECONDS = 5.0  # between two looks; a step of the store begins after its lock, which may take seconds to get
 STUCK = timedelta(minutes=5)  # no send lasts as long, and no outcome waits as long to be written
 
 
@@ -32,38 +31,29 @@ class Swept:
 
 @dataclass(slots=True)
 class Calm:
-    """Whether the store's clock has gone as ours did for long enough: a clock that jumps makes silence of nothing.
-
-    Ours is the monotonic one, which nobody sets. A jump while no sweep ran is not seen.
-    """
+    """The course of the store's clock against ours, from round to round: a clock that jumps makes silence of nothing."""
 
     clock: Clock
-    needed: timedelta = SILENCE
-    _last: tuple[datetime, float] | None = None
-    _jumped_at: float | None = None
+    course: Course = field(default_factory=Course)
 
-    def lasts(self, now: datetime) -> bool:
-        """Take the store's time; say whether no jump was seen for as long as is needed."""
-        ours = self.clock.monotonic()
-        if self._last is not None:
-            there, here = (now - self._last[0]).total_seconds(), ours - self._last[1]
-            if abs(there - here) > JUMP_SECONDS:
-                self._jumped_at = ours
-        self._last = now, ours
-        return self._jumped_at is None or ours - self._jumped_at >= self.needed.total_seconds()
+    def look(self, now: datetime) -> Course:
+        """Take the store's time; return the course so far."""
+        self.course = self.course.after(now, self.clock.monotonic())
+        return self.course
 
 
 async def sweep(store: Store, cell: CellId, silence: timedelta = SILENCE, calm: Calm | None = None) -> Swept:
     """Do one round for a cell; what one round leaves, the next one finds.
 
-    calm is kept from round to round: after a jump of the store's clock nothing unknown is sent again for a silence.
+    calm is kept from round to round: after a jump of the store's clock nothing unknown is sent again for a silence, no claim
+    is taken for stuck until it may be, and mail of before a jump forwards does not expire earlier by it.
     """
     dead = await bury(store)
     async with store.reading() as step:  # it delays no turn, and mostly there is nothing to do
-        steady = calm is None or calm.lasts(step.now)
-        stuck = await step.stuck(cell, step.now - STUCK)
-        expired = await step.expired(cell, EVERY)
-        again = await _silent(step, cell, silence) if steady else []
+        course = Course() if calm is None else calm.look(step.now)
+        stuck = await step.stuck(cell, step.now - STUCK) if course.calm_for(STUCK) else []
+        expired = await step.expired(cell, EVERY, course.ahead)
+        again = await _silent(step, cell, silence) if course.calm_for(silence) else []
     if not (stuck or expired or again):
         return Swept(dead=tuple(dead))
     async with store.step(lock=cell) as step:

@@ -21,7 +21,7 @@ from tenantry.core.ids import (
 )
 from tenantry.core.message import Accepted, Message
 from tenantry.core.outcome import Outcome
-from tenantry.core.overdue import UnknownMail
+from tenantry.core.overdue import Ahead, UnknownMail
 from tenantry.core.pause import Author, Pause, ScopeId
 from tenantry.core.plan import Resource, ResourceKind
 from tenantry.core.policy import Action, LineKind, Verdict
@@ -224,8 +224,8 @@ class ProvisionStep(Step, Protocol):
 class SweepStep(Step, Protocol):
     """What sweep reads and writes; most: of each kind, in one step."""
 
-    async def expired(self, cell: CellId, most: int) -> Sequence[MessageId]:
-        """Return what has waited longer than its class allows."""
+    async def expired(self, cell: CellId, most: int, ahead: Ahead) -> Sequence[MessageId]:
+        """Return what has waited longer than its class allows; ahead: what of that time did not pass."""
         ...
 
     async def expire(self, messages: Sequence[MessageId]) -> int:

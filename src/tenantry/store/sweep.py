@@ -8,7 +8,7 @@ from datetime import datetime
 from tenantry.core.admission import KEPT
 from tenantry.core.ids import AttemptId, CellId, MessageId
 from tenantry.core.outcome import Unknown
-from tenantry.core.overdue import OnUnknown, UnknownMail
+from tenantry.core.overdue import Ahead, OnUnknown, UnknownMail
 from tenantry.store.dispatch import BUSY_LANES
 from tenantry.store.seam import relation
 from tenantry.store.settle import GONE, SettleQueries
@@ -27,15 +27,18 @@ PROBED = 200  # messages of the same stream, accepted next, that are looked at f
 class SweepQueries(SettleQueries):
     """Implements ports.SweepStep."""
 
-    async def expired(self, cell: CellId, most: int) -> Sequence[MessageId]:
+    async def expired(self, cell: CellId, most: int, ahead: Ahead) -> Sequence[MessageId]:
         """See ports.SweepStep."""
         found = await self.run(
             f"{BUSY_LANES} SELECT x.message_id FROM busy CROSS JOIN lane"  # in this order: SQLite took every lane first
             " CROSS JOIN waiting x CROSS JOIN message m WHERE lane.stream_id = busy.stream_id"
             f" AND lane.cell_id = :cell AND x.stream_id = lane.stream_id AND x.due_at <= {OF_CLASS}"
-            " AND m.id = x.message_id AND m.expires_at <= :now LIMIT :most",
+            " AND m.id = x.message_id AND m.expires_at <= CASE WHEN m.accepted_at < CAST(:since AS {instant})"
+            " THEN CAST(:passed AS {instant}) ELSE CAST(:now AS {instant}) END LIMIT :most",
             cell=cell,
             now=self.now,
+            since=ahead.since,
+            passed=self.now - ahead.by,
             most=most,
             # of what never left the lane; what was tried expires when it is tried again
             **{f"before_{name}": self.now - kept for name, kept in KEPT.items()},
