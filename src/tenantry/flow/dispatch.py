@@ -62,8 +62,8 @@ async def _turn(step: StoreStep, cell: CellId, room: int, worker: int) -> Claime
         if restored := await look(step, cell):
             return Claimed((), Ending.CLOSED, restored=restored)
         step.note_looked(cell)
-    await step.consume_wakes(cell)
     credit, shares = await step.credit(cell, room)
+    await step.consume_wakes(cell)
     if room and not credit.messages:
         return Claimed((), Ending.CLOSED)
     lanes = await step.lanes(cell, credit)

@@ -40,7 +40,8 @@ LANES = " UNION ALL ".join(
     " lane.tokens_at, s.send_limit, (SELECT p.id FROM pause p WHERE p.ended_at IS NULL"
     " AND p.scope_id IN (lane.stream_id, lane.tenant_id, lane.pool_id, lane.cell_id) LIMIT 1) AS pause_id, lane.pool_id"
     " FROM lane JOIN stream s ON s.id = lane.stream_id WHERE lane.cell_id = :cell"
-    f" AND lane.stream_class = '{name}' AND lane.ready ORDER BY lane.tag LIMIT :most) AS {name}"
+    f" AND lane.stream_class = '{name}' AND lane.ready AND lane.tag >= :since_{name}"  # see floors.py
+    f" ORDER BY lane.tag LIMIT :most) AS {name}"
     for name in StreamClass
 )
 BUSY_LANES = (  # skips from one stream to the next, however much mail each has
@@ -59,9 +60,20 @@ HEADS = {
     f" (SELECT x.message_id FROM waiting x WHERE {FLOORED} ORDER BY x.due_at, x.message_id LIMIT :depth)"
     " ORDER BY w.stream_id, h.due_at, h.message_id",
 }
-IDLE = (
-    "UPDATE lane SET ready = false FROM {w} WHERE lane.stream_id = w.stream_id"
-    f" AND NOT EXISTS (SELECT 1 FROM waiting x WHERE {FLOORED})"
+IDLE = (  # looks at no lane that has mail
+    "WITH idle AS MATERIALIZED (SELECT w.stream_id FROM {w}"
+    f" WHERE NOT EXISTS (SELECT 1 FROM waiting x WHERE {FLOORED}))"
+    " UPDATE lane SET ready = false FROM idle WHERE lane.stream_id = idle.stream_id"
+)
+VIRTUAL = " ".join(f"WHEN '{name}' THEN CAST(:virtual_{name} AS double precision)" for name in StreamClass)
+WAKE = {  # into the present of its class, and no earlier than its tenant's other lanes
+    dialect: f"UPDATE lane SET ready = true, tag = {greatest}(CASE lane.stream_class {VIRTUAL} END,"
+    " (SELECT MAX(o.tag) FROM lane o WHERE o.tenant_id = lane.tenant_id AND o.stream_class = lane.stream_class))"
+    for dialect, greatest in (("postgresql", "GREATEST"), ("sqlite", "MAX"))
+}
+MOVE = (  # each lane of the tenant that has this tag; those that are idle take it up when they wake
+    "UPDATE lane SET tag = w.tag FROM {w} WHERE lane.tenant_id = w.tenant_id AND lane.stream_class = w.stream_class"
+    " AND lane.tag >= w.former"
 )
 
 
@@ -83,11 +95,17 @@ class DispatchQueries(Queries):
         }
         if woken:
             await self.run(
-                "UPDATE lane SET ready = true WHERE NOT lane.ready AND lane.stream_id IN (SELECT w.stream_id FROM {w})"
+                f"{WAKE[self.seam.name]} WHERE NOT lane.ready AND lane.stream_id IN (SELECT w.stream_id FROM {{w}})"
                 f" AND {PROVISIONED} AND {NO_PAUSE}",
                 relation("w(stream_id uuid)", [(stream,) for stream in sorted(woken)]),
+                **await self._virtual_times(cell),
             )
         return len(woken)
+
+    async def _virtual_times(self, cell: CellId) -> Mapping[str, float]:
+        if self._shares is None:
+            self._shares = _read_shares((await self.run("SELECT shares FROM cell WHERE id = :cell", cell=cell))[0][0])
+        return {f"virtual_{name}": self._shares.classes[name].virtual for name in StreamClass}
 
     async def credit(self, cell: CellId, room: int) -> tuple[Credit, Shares]:
         """See ports.DispatchStep."""
@@ -111,14 +129,21 @@ class DispatchQueries(Queries):
             marketing_recipients=left - reserve,
             day_recipients=left,
         )
-        return credit, _read_shares(shares)
+        self._shares = _read_shares(shares)
+        return credit, self._shares
 
     async def lanes(self, cell: CellId, credit: Credit) -> Sequence[Lane]:
         """See ports.DispatchStep."""
         most = min(credit.messages, max(1, ceil(credit.recipients)))
         if most <= 0 or (credit.recipients < 1 and not credit.bucket_full):
             return ()
-        rows = await self.run(LANES, cell=cell, most=2 * most)  # tenants with several lanes take several places
+        tags, virtual = self.floors.tags, await self._virtual_times(cell)
+        since = {name: tags.of(name, self.now) for name in StreamClass}
+        starts = {f"since_{name}": tag for name, tag in since.items()}
+        rows = await self.run(LANES, cell=cell, most=2 * most, **starts)  # 2: tenants may have several lanes
+        for name, tag in since.items():
+            found = [row[3] for row in rows if row[2] == name]
+            tags.note(name, tag, min([virtual[f"virtual_{name}"], *found]), self.now)
         if not rows:
             return ()
         self._pools = {self.seam.id(StreamId, row[0]): self.seam.id(PoolId, row[-1]) for row in rows}
@@ -282,11 +307,14 @@ class DispatchQueries(Queries):
 
     async def _move_lanes(self, lanes: Sequence[Lane], turn: Turn) -> None:
         if turn.tags:
+            former: dict[tuple[TenantId, StreamClass], float] = {}
+            for lane in sorted(lanes, key=lambda lane: lane.tag):
+                former.setdefault((lane.tenant_id, lane.stream_class), lane.tag)
             await self.run(
-                "UPDATE lane SET tag = w.tag FROM {w} WHERE lane.tenant_id = w.tenant_id AND lane.stream_class = w.stream_class",
+                MOVE,
                 relation(
-                    "w(tenant_id uuid, stream_class text, tag float8)",
-                    [(tenant, stream_class, tag) for (tenant, stream_class), tag in sorted(turn.tags.items())],
+                    "w(tenant_id uuid, stream_class text, tag float8, former float8)",
+                    [(*whose, tag, former[whose]) for whose, tag in sorted(turn.tags.items())],
                 ),
             )
         await self._charge_limits(lanes, turn.picks)
@@ -327,9 +355,10 @@ class DispatchQueries(Queries):
     async def wake_stranded(self, cell: CellId) -> int:
         """See ports.DispatchStep."""
         woken = await self.run(
-            f"{BUSY_LANES} UPDATE lane SET ready = true WHERE lane.cell_id = :cell AND {STRANDED} RETURNING stream_id",
+            f"{BUSY_LANES} {WAKE[self.seam.name]} WHERE lane.cell_id = :cell AND {STRANDED} RETURNING stream_id",
             cell=cell,
             now=self.now,
+            **await self._virtual_times(cell),
         )
         self.floors.forget(stream for (stream,) in woken)  # a look that began too late may be why
         return len(woken)
@@ -349,6 +378,7 @@ class DispatchQueries(Queries):
         )
 
     _breaker: Breaker
+    _shares: Shares | None = None  # as this step read them
     _pools: Mapping[StreamId, PoolId]  # of the lanes that were read
     _tokens: float
     _rate: float
