@@ -14,6 +14,7 @@ from tenantry.core.ids import TenantId
 from tenantry.core.message import Refusal
 from tenantry.core.outcome import Unknown
 from tenantry.core.pause import Author, Pause
+from tenantry.core.template import TemplateParts
 from tenantry.core.tenant import DkimMode, NewIdentity
 from tenantry.flow.dispatch import claim, settle, wake_stranded
 from tenantry.flow.guard import act, end_pause, open_pause
@@ -27,7 +28,7 @@ from tests import worlds
 from tests.conformance.conftest import LOGIN, Ground, connect, database
 
 OF_NO_TENANT = {"cell", "pool", "mirror", "quarantine", "worker", "stamp", "alembic_version"}
-DELETED_BY_TENANTS = {"suppression"}
+DELETED_BY_TENANTS = {"suppression", "template", "resource_tag"}
 MAIL = ("message", "recipient", "content", "event", "waiting", "attempt")
 Denied = asyncpg.InsufficientPrivilegeError
 
@@ -45,6 +46,8 @@ async def two(postgres: Ground) -> tuple[Ground, worlds.Member, worlds.Member]:
         await ingest(postgres.store, postgres.cell, reports)
         await act(postgres.store, postgres.cell)
         await worlds.accept(postgres.store, [worlds.submission(member, key="k")])
+        await postgres.store.of(member.tenant_id).add_template("hello", TemplateParts("Hi", "Hello"))
+        await postgres.store.of(member.tenant_id).put_tags("template/hello", {"colour": "blue"}, 50)
     return postgres, members[0], members[1]
 
 

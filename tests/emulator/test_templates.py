@@ -7,7 +7,7 @@ from urllib.request import Request, urlopen
 import pytest
 from botocore.exceptions import ClientError
 
-from tenantry.emulator.handlebars import RenderingError, parse
+from tenantry.wire.handlebars import RenderingError, parse
 from tests.emulator.worlds import EVENT_TYPES, World, world
 
 HELLO = {"Subject": "Hello {{name}}", "Text": "{{#if vip}}Dear{{else}}Hi{{/if}} {{name}}", "Html": "<b>{{name}}</b>"}

@@ -21,7 +21,7 @@ HOMES = {
     "structlog": LOG_HOMES,
     "logging": LOG_HOMES,
     "time": CLOCK_HOMES,
-    "random": (*CHANCE_HOMES, "emulator/"),  # the local SES draws from a seed that is part of its state
+    "random": (*CHANCE_HOMES, "emulator/", "lab/"),  # the local SES and the lab draw from a seed
     "secrets": CHANCE_HOMES,
     "uuid_utils": CHANCE_HOMES,
 }

@@ -36,9 +36,9 @@ def bare_address(mailbox: str) -> str:
 
 
 def stream_for(submission: Submission, sender: Sender) -> Stream | Refusal:
-    """Return the stream that the submission names, or the tenant's default."""
+    """Return the stream that the submission names, else the one of its author's identity, else the tenant's default."""
     if submission.stream is None:
-        stream = sender.default_stream
+        stream = (_own_stream(submission, sender) if sender.own_streams else None) or sender.default_stream
         return stream or Refusal(RefusalCode.UNKNOWN_STREAM, "You have no default stream: name one.", "stream")
     if (stream := sender.streams.get(submission.stream)) is not None:
         return stream
@@ -46,6 +46,12 @@ def stream_for(submission: Submission, sender: Sender) -> Stream | Refusal:
     return Refusal(
         RefusalCode.UNKNOWN_STREAM, f"You have no stream {submission.stream[:64]!r}; yours are: {known}.", "stream"
     )
+
+
+def _own_stream(submission: Submission, sender: Sender) -> Stream | None:
+    """Return the stream of the first author's identity: of its address, else of its domain."""
+    address = submission.authors[0].lower() if submission.authors else ""
+    return sender.own_streams.get(address) or sender.own_streams.get(address.rpartition("@")[2])
 
 
 def admit(submission: Submission, sender: Sender, suppressed: Suppressed, stamp: Stamp) -> Message | Refusal:

@@ -106,6 +106,7 @@ class Identity:
     ses_status: Mapping[str, str] = field(default_factory=dict)  # SES's own words, by record purpose
     tokens: tuple[str, ...] = ()  # Easy DKIM's, as SES gave them
     verified_at: datetime | None = None
+    stream_id: StreamId | None = None  # of its mail that names none; None: the tenant's default
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,7 @@ class Sender:
     streams: Mapping[str, Stream]
     verified: frozenset[str]  # identity names, lower case
     unverified: frozenset[str]
+    own_streams: Mapping[str, Stream] = field(default_factory=dict)  # by identity, where one has a stream of its own
 
     @property
     def default_stream(self) -> Stream | None:

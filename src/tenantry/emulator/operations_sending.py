@@ -11,7 +11,6 @@ from typing import Any
 from tenantry.emulator.calls import Call, Params, Result
 from tenantry.emulator.coverage import partly
 from tenantry.emulator.errors import SesError, bad_request, not_found
-from tenantry.emulator.handlebars import RenderingError
 from tenantry.emulator.mail import Mail, read_mail
 from tenantry.emulator.operations.delivery import DeliveryOperations, Posting
 from tenantry.emulator.operations.gate import GateOperations
@@ -20,6 +19,7 @@ from tenantry.emulator.operations.templates import TemplateOperations, checked_p
 from tenantry.emulator.operations.verification import VerificationOperations
 from tenantry.emulator.operations_identities import IdentityOperations
 from tenantry.emulator.records import Template
+from tenantry.wire.handlebars import RenderingError
 
 BULK_MAX = 50
 _TAG_NAME = re.compile(r"[A-Za-z0-9_-]{1,256}")

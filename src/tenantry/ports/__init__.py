@@ -14,7 +14,7 @@ from tenantry.ports.errors import (
     StoreRejected,
     StoreUnfit,
 )
-from tenantry.ports.letters import Page, SuppressionStore
+from tenantry.ports.letters import Page, SuppressionStore, TemplateStore
 from tenantry.ports.people import FleetStore, MessageFilter, Store, TenantStore
 from tenantry.ports.steps import AcceptStep, DispatchStep, GuardStep, IngestStep, ProvisionStep, Step, StoreStep
 from tenantry.ports.values import (
@@ -66,6 +66,7 @@ __all__ = [
     "SuppressionStore",
     "Survey",
     "Tally",
+    "TemplateStore",
     "TenantStore",
     "Told",
 ]

@@ -14,6 +14,7 @@ from tenantry.core.ids import (
     AttemptId,
     CellId,
     Id,
+    IdentityId,
     KeyId,
     MessageId,
     PauseId,
@@ -38,7 +39,7 @@ from tenantry.core.tenant import (
     Stream,
     Tenant,
 )
-from tenantry.ports.letters import Page, SuppressionStore
+from tenantry.ports.letters import Page, SuppressionStore, TemplateStore
 from tenantry.ports.steps import AcceptStep, StoreStep
 
 
@@ -51,7 +52,7 @@ class MessageFilter:
     recipient: str | None = None
 
 
-class TenantStore(SuppressionStore, Protocol):
+class TenantStore(SuppressionStore, TemplateStore, Protocol):
     """Everything of one tenant and nothing else: a foreign id answers exactly like a random one (None)."""
 
     async def tenant(self) -> Tenant | None: ...
@@ -85,6 +86,14 @@ class TenantStore(SuppressionStore, Protocol):
 
     async def add_identity(self, wanted: NewIdentity) -> Identity:
         """Make an identity (with a DKIM key pair of our own for BYODKIM), or raise StoreConflict when anyone holds it."""
+        ...
+
+    async def set_identity_stream(self, identity_id: IdentityId, stream_id: StreamId | None) -> None:
+        """Let mail from this identity that names no stream go by this one; None: by the tenant's default."""
+        ...
+
+    async def sent_since(self, since: datetime) -> int:
+        """Return how many recipients were accepted since then."""
         ...
 
     async def add_key(self, scopes: frozenset[Scope]) -> tuple[Key, str]:

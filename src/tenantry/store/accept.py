@@ -132,16 +132,21 @@ class AcceptQueries(Queries):
             stream = self._stream(row, ids)
             streams[row[0]][stream.name] = stream
         names: dict[str, dict[bool, set[str]]] = {tenant: {True: set(), False: set()} for tenant in tenants}
-        for tenant, name, status in await self.run(
-            "SELECT i.tenant_id, i.name, i.status FROM {w} JOIN identity i ON i.tenant_id = w.id", wanted
+        own: dict[str, dict[str, Stream]] = {tenant: {} for tenant in tenants}
+        for tenant, name, status, stream_id in await self.run(
+            "SELECT i.tenant_id, i.name, i.status, i.stream_id FROM {w} JOIN identity i ON i.tenant_id = w.id", wanted
         ):
             names[tenant][status == IdentityStatus.VERIFIED].add(name)
+            if stream_id is not None:
+                its = self.seam.id(StreamId, stream_id)
+                own[tenant][name] = next(one for one in streams[tenant].values() if one.id == its)
         return {
             row[0]: Sender(
                 tenant=self._tenant(row, ids),
                 streams=streams[row[0]],
                 verified=frozenset(names[row[0]][True]),
                 unverified=frozenset(names[row[0]][False]),
+                own_streams=own[row[0]],
             )
             for row in await self.run(
                 "SELECT t.id, t.name, t.cell_id, t.account, t.labels, t.created_at FROM {w} JOIN tenant t ON t.id = w.id",

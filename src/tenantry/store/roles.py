@@ -58,7 +58,7 @@ RIGHTS: Mapping[str, Mapping[Role, str]] = {
     },
     "identity": {
         A: f"SELECT ({IDENTITY})",
-        T: f"SELECT ({IDENTITY}), INSERT",
+        T: f"SELECT ({IDENTITY}), INSERT, UPDATE (stream_id)",
         F: f"SELECT ({IDENTITY})",
         W: "SELECT, UPDATE (status, ses_status, tokens, verified_at)",
     },
@@ -68,6 +68,8 @@ RIGHTS: Mapping[str, Mapping[Role, str]] = {
         F: f"SELECT ({NAMED_KEY}), INSERT, UPDATE (revoked_at)",
     },
     "suppression": {A: READ, T: "SELECT, INSERT, UPDATE (cause, created_at), DELETE", W: "SELECT, INSERT"},
+    "template": {T: "SELECT, INSERT, DELETE"},
+    "resource_tag": {T: "SELECT, INSERT, DELETE"},
     # mail
     "message": {  # the operator decides about what recovery holds
         A: "INSERT",

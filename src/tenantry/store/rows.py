@@ -68,6 +68,7 @@ def read_identity(row: DbRow) -> Identity:
         ses_status=json.loads(row.ses_status),
         tokens=tuple(json.loads(row.tokens)),
         verified_at=row.verified_at,
+        stream_id=row.stream_id,
     )
 
 

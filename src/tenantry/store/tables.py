@@ -146,6 +146,7 @@ identity = Table(
     Column("ses_status", Text, nullable=False),
     Column("tokens", Text, nullable=False),
     Column("verified_at", Instant),
+    _id("stream_id", StreamId, nullable=True),  # of its mail that names none; none: the tenant's default
     Column("created_at", Instant, nullable=False),
     Index("identity_tenant", "tenant_id"),
     _partial("identity_unverified", "cell_id", "name", where="status <> 'verified'"),
@@ -296,7 +297,8 @@ lane = Table(
     Column("tokens", Float, nullable=False),  # of its own limit, while it has one
     Column("tokens_at", Instant, nullable=False),
     _partial("lane_ready", "cell_id", "stream_class", "tag", where="ready"),
-    Index("lane_tenant", "tenant_id"),
+    Index("lane_of_tenant", "tenant_id", "stream_class", "tag"),
+    Index("lane_of_stream", "stream_id"),  # instead of the key, which PostgreSQL's lane has no more: see migration 0008
     sqlite_with_rowid=False,
 )
 

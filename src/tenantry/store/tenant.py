@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Table, Text, cast, func, insert, select, update
@@ -43,7 +43,8 @@ from tenantry.store.rows import (
     read_verdict,
 )
 from tenantry.store.suppression import SuppressionScope
-from tenantry.store.types import IdColumn
+from tenantry.store.templates import TemplateScope
+from tenantry.store.types import IdColumn, first_id
 from tenantry.store.vault import Vault
 
 V = TypeVar("V")
@@ -81,7 +82,7 @@ async def revoke(step: Opened, whose: ColumnElement[bool], key_id: KeyId) -> boo
     return done.rowcount == 1
 
 
-class TenantScope(SuppressionScope):
+class TenantScope(SuppressionScope, TemplateScope):
     """The port TenantStore: everything of one tenant and nothing else."""
 
     def __init__(self, store: Opener, tenant_id: TenantId) -> None:
@@ -296,6 +297,18 @@ class TenantScope(SuppressionScope):
                 )
             await self._bump(step)
             return made
+
+    async def set_identity_stream(self, identity_id: IdentityId, stream_id: StreamId | None) -> None:
+        mine = t.identity.c.tenant_id == self._id, t.identity.c.id == identity_id
+        async with self._store.step() as step:
+            await step.conn.execute(update(t.identity).where(*mine).values(stream_id=stream_id))
+            await self._bump(step)
+
+    async def sent_since(self, since: datetime) -> int:
+        mine = t.message.c.tenant_id == self._id, t.message.c.id >= MessageId.of(first_id(since))
+        async with self._store.reading() as step:
+            total = await step.conn.scalar(select(func.coalesce(func.sum(t.message.c.recipients), 0)).where(*mine))
+        return int(total or 0)
 
     async def add_key(self, scopes: frozenset[Scope]) -> tuple[Key, str]:
         async with self._store.step() as step:

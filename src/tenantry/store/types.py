@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
+from uuid import UUID
 
 from sqlalchemy import BigInteger, DateTime, Dialect, LargeBinary, String, Uuid
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -28,6 +29,11 @@ def from_micros(value: int) -> datetime:
 def made_at(digits: str) -> datetime:
     """Return when a uuid7, in hex with or without dashes, was made."""
     return from_micros(int(digits.replace("-", "")[:12], 16) * 1_000)
+
+
+def first_id(at: datetime) -> UUID:
+    """Return the smallest uuid7 of this millisecond: ids made since then are not below it."""
+    return UUID(int=(micros(at) // 1_000) << 80)
 
 
 class IdColumn(TypeDecorator[K], Generic[K]):

@@ -15,9 +15,9 @@ from typing import Any
 
 from tenantry.emulator.calls import Call, Params, Result
 from tenantry.emulator.errors import SesError, already_exists, bad_request, not_found
-from tenantry.emulator.handlebars import RenderingError, parse
 from tenantry.emulator.records import Template
 from tenantry.emulator.state import State, tag_list, tags_of
+from tenantry.wire.handlebars import RenderingError, parse
 
 TEMPLATES_MAX = 20_000
 TEMPLATE_MAX_BYTES = 500 * 1024
