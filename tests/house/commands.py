@@ -19,6 +19,8 @@ def every_command(group: click.Command, path: str = "tenantry") -> Iterator[tupl
     if not isinstance(group, click.Group):
         yield path, group
         return
+    if group.invoke_without_command:
+        yield path, group
     context = click.Context(group, info_name=path)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -33,6 +35,8 @@ def parse(command: click.Command, words: list[str], parent: click.Context | None
     except click.exceptions.Exit:  # --help and --version end the reading
         return
     if isinstance(command, click.Group):
+        if command.invoke_without_command and not context._protected_args:
+            return
         _, child, rest = command.resolve_command(context, [*context._protected_args, *context.args])
         assert child is not None
         parse(child, rest, context)

@@ -17,7 +17,7 @@ LOG_HOMES = ("app/", "emulator/server.py")
 HOMES = {
     "aiosqlite": ("store/",),
     "asyncpg": ("store/",),
-    "sqlite3": ("store/",),
+    "sqlite3": ("store/", "emulator/kept.py"),  # the file of the local SES
     "structlog": LOG_HOMES,
     "logging": LOG_HOMES,
     "time": CLOCK_HOMES,

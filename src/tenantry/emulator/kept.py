@@ -7,10 +7,9 @@ queues, metrics, faults, the ledger of calls, the clock) is not kept.
 
 import asyncio
 import contextlib
-import logging
 import os
 import sqlite3
-import time
+from collections.abc import Callable
 from copy import copy
 from itertools import count
 from pathlib import Path
@@ -41,7 +40,6 @@ NOT_KEPT = frozenset(
         "_accounts", "_operations", "_due", "_withheld",
     }
 )  # fmt: skip
-_log = logging.getLogger("tenantry.emulator")
 _TABLES = """
 create table place (account_id text, region text, state text not null, messages integer not null,
                     primary key (account_id, region)) strict;
@@ -171,8 +169,12 @@ class StateFile:
 class Keeper:
     """Saves what has changed once a second, and at the end; more seldom where a save takes long."""
 
-    def __init__(self, path: Path, accounts: "Accounts") -> None:
-        """Open the file and give the accounts what it has; StateError as of StateFile."""
+    def __init__(self, path: Path, accounts: "Accounts", on_failure: Callable[[StateError], None]) -> None:
+        """Open the file and give the accounts what it has; StateError as of StateFile.
+
+        A save that fails later is told to `on_failure` and tried again: a full disk may have room then.
+        """
+        self._on_failure = on_failure
         self._accounts = accounts
         self._file = StateFile(path)
         self._file.load(accounts)
@@ -184,13 +186,13 @@ class Keeper:
 
     async def run(self) -> None:
         """Save until cancelled."""
-        pause = SAVE_SECONDS
+        pause, clock = SAVE_SECONDS, asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(pause)
             if self._is_changed:
-                self._is_changed, began = False, time.perf_counter()
+                self._is_changed, began = False, clock()
                 self._save()
-                pause = max(SAVE_SECONDS, SHARE * (time.perf_counter() - began))
+                pause = max(SAVE_SECONDS, SHARE * (clock() - began))
 
     def end(self) -> None:
         """Save for the last time and let the file go."""
@@ -200,9 +202,9 @@ class Keeper:
     def _save(self) -> None:
         try:
             self._file.save(self._accounts)
-        except StateError as error:  # a full disk may have room again
+        except StateError as error:
             self._is_changed = True
-            _log.error("the state is not saved: %s", error)
+            self._on_failure(error)
 
 
 def _taken(account: "Account") -> dict[str, Any]:

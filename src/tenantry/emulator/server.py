@@ -6,6 +6,7 @@ Leaves every answer to `emulator.account` and the neighbours beside it; whose ac
 import asyncio
 import contextlib
 import gc
+import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -21,7 +22,7 @@ from tenantry.emulator.admin import Admin
 from tenantry.emulator.breaking import OpenProtocol, befall
 from tenantry.emulator.calls import Answer, Arrival, Call, signed_scope
 from tenantry.emulator.clock import MovableClock, wall_clock
-from tenantry.emulator.kept import Keeper
+from tenantry.emulator.kept import Keeper, StateError
 from tenantry.emulator.keys import unbelieved
 from tenantry.emulator.ledger import CallRecord
 from tenantry.emulator.neighbours.postman import Postman
@@ -57,7 +58,7 @@ class LocalSes:
         self._arrived = asyncio.Event()
         self._scheduled = asyncio.Event()
         self._is_closing = False
-        self._keeper = Keeper(options.state, self.accounts) if options.state else None
+        self._keeper = Keeper(options.state, self.accounts, _not_saved) if options.state else None
         self._postman = Postman(
             lambda: [each.neighbours for each in self.accounts], clock, anywhere=options.deliver_anywhere
         )
@@ -294,6 +295,10 @@ def url_of(sock: socket.socket) -> str:
     """Return the URL of a bound socket."""
     host, port = sock.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _not_saved(error: StateError) -> None:
+    logging.getLogger("tenantry.emulator").error("the state is not saved: %s", error)
 
 
 def _is_ours(scope: Scope) -> bool:
