@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import IO, Any
 
-IN_MEMORY_MAX_BYTES = 16_384
+IN_MEMORY_MAX_BYTES = 2_048
 FILE_MAX_BYTES = 64_000_000  # then another file is begun, and each goes once nothing in it is kept
 
 

@@ -1,0 +1,228 @@
+"""The local SES against moto's server and the npm emulator; its start, its memory, and what a million identities cost a call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from bench.figures import Figure, median
+from bench.neighbours import NotHereError, node_with, python_with
+from bench.world import CONTENT
+
+CONNECTIONS = 64
+ROUNDS = {True: 2, False: 3}
+SECONDS = {True: 1.0, False: 3.0}  # of each round
+KEPT = {True: 10_000, False: 100_000}  # messages
+CROWD = {True: 20_000, False: 1_000_000}  # identities, and tenants
+FEW = 10
+START_SECONDS = 60.0
+AUTHORIZATION = (
+    "AWS4-HMAC-SHA256 Credential=bench/20260101/us-east-1/ses/aws4_request, SignedHeaders=host, Signature=00"
+)
+LIMITS = ("--rate", "0", "--quota", "0", "--control-rate", "0")
+SEND, IDENTITIES = "/v2/email/outbound-emails", "/v2/email/identities"
+BODY = (
+    b'{"FromEmailAddress":"hello@bench.example","Destination":{"ToAddresses":["p@there.example"]},"Content":%s}'
+    % CONTENT
+)
+
+
+@dataclass
+class Taken:
+    """Rounds against one server: calls a second, and processor time a call in microseconds."""
+
+    rates: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+
+    def told(self) -> str:
+        """Tell both, as medians."""
+        return f"{median(self.rates):,.0f}/s, {median(self.costs):,.0f} us of CPU a call"
+
+
+async def figures(quick: bool) -> list[Figure]:
+    """Take all figures of the local SES; those against a neighbour only if it can be had."""
+    found = await _against(quick)
+    found.append(_started())
+    found.append(await _remembered(KEPT[quick], quick))
+    found += await asyncio.to_thread(_crowded, CROWD[quick])
+    return found
+
+
+async def _against(quick: bool) -> list[Figure]:
+    servers: dict[str, Callable[[int], tuple[list[str], Path | None]]] = {"local SES": _local}
+    for name, offered in (("moto", _moto), ("aws-ses-v2-local", _npm)):
+        try:
+            offered(0)
+            servers[name] = offered
+        except NotHereError as error:
+            print(f"LEFT OUT: {error}", file=sys.stderr, flush=True)
+    taken = {name: Taken() for name in servers}
+    with contextlib.ExitStack() as stack:
+        running = {name: stack.enter_context(_running(offer)) for name, offer in servers.items()}
+        for _ in range(ROUNDS[quick]):  # in turn, so that what else the machine does befalls all
+            for name, (port, process) in running.items():
+                before = _cpu(process)
+                calls = await _load(port, SECONDS[quick])
+                taken[name].costs.append((_cpu(process) - before) / calls * 1e6)
+                taken[name].rates.append(calls / SECONDS[quick])
+    mine = taken["local SES"]
+    return [
+        Figure(
+            name=f"emulator {name}",
+            store="-",
+            compared=f"SendEmail of local SES / {name}, {CONNECTIONS} connections",
+            value=median(mine.rates) / median(taken[name].rates),
+            goal=goal,
+            higher_is_better=True,
+            detail=f"{mine.told()} against {taken[name].told()}; medians of {ROUNDS[quick]} rounds of {SECONDS[quick]:g} s",
+        )
+        for name, goal in (("moto", 10.0), ("aws-ses-v2-local", 0.8))
+        if name in taken
+    ]
+
+
+def _local(port: int, *more: str) -> tuple[list[str], Path | None]:
+    return [sys.executable, "-m", "tenantry", "ses-local", "--port", str(port), *LIMITS, *more], None
+
+
+def _moto(port: int) -> tuple[list[str], Path | None]:
+    return [str(python_with("moto", "moto[server,ses]").parent / "moto_server"), "-p", str(port)], None
+
+
+def _npm(port: int) -> tuple[list[str], Path | None]:
+    place = node_with("aws-ses-v2-local", "aws-ses-v2-local")
+    return [str(place / "node_modules/.bin/aws-ses-v2-local"), "--port", str(port)], place
+
+
+@contextlib.contextmanager
+def _running(offer: Callable[[int], tuple[list[str], Path | None]]) -> Iterator[tuple[int, int]]:
+    """Run a server that may send for bench.example; yields its port and process."""
+    port = _free_port()
+    words, place = offer(port)
+    process = subprocess.Popen(words, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + START_SECONDS
+        while not _answers(port):
+            if time.monotonic() > until or process.poll() is not None:
+                raise RuntimeError(f"{words[0]} does not answer")
+        _post(port, IDENTITIES, b'{"EmailIdentity":"bench.example"}')
+        yield port, process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        _post(port, SEND, b"{}")
+    except ConnectionError:
+        time.sleep(0.01)
+        return False
+    return True
+
+
+def _post(port: int, path: str, body: bytes) -> int:
+    headers = {"authorization": AUTHORIZATION, "content-type": "application/json"}
+    try:
+        with urlopen(Request(f"http://127.0.0.1:{port}{path}", body, headers), timeout=30) as answer:
+            status: int = answer.status
+            return status
+    except URLError as error:
+        if isinstance(error.reason, OSError):
+            raise ConnectionError(str(error.reason)) from error
+        return int(getattr(error, "code", 0))  # an answer, if a no
+
+
+async def _load(port: int, seconds: float = 0.0, number: int = 0, body: bytes = BODY) -> int:
+    """Send for so many seconds, or so many mails, over 64 connections; return how many were taken."""
+    lines = (f"POST {SEND} HTTP/1.1", f"host: 127.0.0.1:{port}", f"authorization: {AUTHORIZATION}")
+    head = "\r\n".join((*lines, "content-type: application/json", f"content-length: {len(body)}"))
+    request, until, done = head.encode() + b"\r\n\r\n" + body, time.monotonic() + seconds, 0
+
+    async def connection() -> None:
+        nonlocal done
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while done < number if number else time.monotonic() < until:
+            done += 1
+            writer.write(request)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(answer[:300])
+            length = int(answer.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+            await reader.readexactly(length)
+            if b"connection: close" in answer.lower():  # moto's server keeps none
+                writer.close()
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+
+    await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
+    return done
+
+
+def _started() -> Figure:
+    """Take the time from the start of the process to the first answer."""
+    times = []
+    for _ in range(3):
+        began = time.monotonic()
+        with _running(_local):
+            times.append(time.monotonic() - began)
+    detail = f"median of {len(times)}: {', '.join(f'{each:.2f} s' for each in times)}; Python's own start is in it"
+    return Figure("emulator start", "-", "start to first answer", median(times), 1.5, False, detail, " s")
+
+
+async def _remembered(number: int, quick: bool) -> Figure:
+    """Take the resident memory with so many messages kept, content and events too."""
+    with _running(lambda port: _local(port, "--keep", str(number))) as (port, process):
+        empty = _memory(process)
+        await _load(port, number=number)
+        full = _memory(process)
+    detail = f"{number:,} messages of {len(BODY):,} bytes with content and events; {empty:,.0f} MB before the first"
+    goal = 500.0 if not quick else 150.0
+    return Figure("emulator memory", "-", "resident memory", full, goal, False, detail, " MB")
+
+
+def _memory(process: int) -> float:
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def _cpu(process: int) -> float:
+    stat = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def _crowded(number: int) -> list[Figure]:
+    """Take what calls cost with few and with many identities and tenants; in a process of its own, for its memory."""
+    words: Sequence[str] = [sys.executable, "-m", "bench.emulator_crowd", str(FEW), str(number)]
+    told = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+    return [
+        Figure(
+            name=f"emulator {name}",
+            store="-",
+            compared=f"CPU of {name}: {number:,} identities and tenants / {FEW}",
+            value=many / few,
+            goal=1.2,
+            higher_is_better=False,
+            detail=f"{many:.1f} us against {few:.1f} us, best of several",
+        )
+        for name, (few, many) in told.items()
+    ]
