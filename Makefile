@@ -9,7 +9,7 @@ ABREAST := $(MAKE) --no-print-directory --keep-going --jobs=4 $(if $(filter outp
 # Bytecode is kept even where the machine says otherwise: each of the many processes would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check lint format types contracts house test sim chaos demo bench lock image
+.PHONY: help setup check lint format types contracts house test sim chaos demo bench sdks lock image
 
 help:
 	@echo "make setup   put everything into .venv; ends with $(BIN)/tenantry"
@@ -19,6 +19,7 @@ help:
 	@echo "make chaos   kills under load: KILLS=300 MESSAGES=150000 SEED=1, PAUSES=1000, starts with WAITING=100000; with tables"
 	@echo "make demo    the main job on one machine, live"
 	@echo "make bench   the performance table"
+	@echo "make sdks    the local SES against the AWS CLI and the AWS SDK for JavaScript, fetched into the user's cache"
 	@echo "make image   the steps of deploy/Dockerfile in a folder, without Docker"
 	@echo "make format  let ruff rewrite the layout of the source"
 	@echo "make lock    write requirements.lock and deploy/*.lock anew from pyproject.toml"
@@ -85,6 +86,10 @@ demo: setup
 
 bench: setup
 	@$(BIN)/python -m bench
+
+sdks: setup
+	@$(BIN)/python -m bench.neighbours
+	@$(BIN)/python -m pytest -q -rs tests/emulator/test_sdks.py
 
 image: setup
 	@$(BIN)/python -m tests.deploy.image

@@ -18,7 +18,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from bench.figures import Figure, median
-from bench.neighbours import NotHereError, node_with, python_with
+from bench.neighbours import NotHereError, moto, npm_emulator
 from bench.world import CONTENT
 
 CONNECTIONS = 64
@@ -98,11 +98,11 @@ def _local(port: int, *more: str) -> tuple[list[str], Path | None]:
 
 
 def _moto(port: int) -> tuple[list[str], Path | None]:
-    return [str(python_with("moto", "moto[server,ses]").parent / "moto_server"), "-p", str(port)], None
+    return [str(moto().parent / "moto_server"), "-p", str(port)], None
 
 
 def _npm(port: int) -> tuple[list[str], Path | None]:
-    place = node_with("aws-ses-v2-local", "aws-ses-v2-local")
+    place = npm_emulator()
     return [str(place / "node_modules/.bin/aws-ses-v2-local"), "--port", str(port)], place
 
 

@@ -60,13 +60,18 @@ def _run(words: list[str], place: Path) -> None:
         raise NotHereError(f"{place.name}: {' '.join(words[:4])} … failed: {error} {told[-300:]!r}") from error
 
 
-if __name__ == "__main__":  # python -m bench.neighbours: fetch everything ahead
-    for fetch in (
-        lambda: python_with("moto", "moto[server,ses]"),
-        lambda: node_with("aws-ses-v2-local", "aws-ses-v2-local"),
-        lambda: python_with("awscli", "awscli"),
-        lambda: node_with("sdk-js", "@aws-sdk/client-sesv2"),
-    ):
+def moto() -> Path:
+    """Return the Python that has moto's server."""
+    return python_with("moto", "moto[server,ses]")
+
+
+def npm_emulator() -> Path:
+    """Return the folder of aws-ses-v2-local."""
+    return node_with("aws-ses-v2-local", "aws-ses-v2-local")
+
+
+if __name__ == "__main__":  # `make sdks`: what tests/emulator/test_sdks.py tries
+    for fetch in (lambda: python_with("awscli", "awscli"), lambda: node_with("sdk-js", "@aws-sdk/client-sesv2")):
         try:
             print(fetch(), flush=True)
         except NotHereError as error:

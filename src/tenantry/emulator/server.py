@@ -14,7 +14,6 @@ from functools import cache, partial
 from typing import Any
 
 import uvicorn
-from botocore.loaders import Loader
 
 from tenantry.emulator.account import Account, Request
 from tenantry.emulator.accounts import PLACES_MAX, Accounts
@@ -25,6 +24,7 @@ from tenantry.emulator.clock import MovableClock, wall_clock
 from tenantry.emulator.kept import Keeper, StateError
 from tenantry.emulator.keys import unbelieved
 from tenantry.emulator.ledger import CallRecord
+from tenantry.emulator.neighbours.codecs import model_of
 from tenantry.emulator.neighbours.postman import Postman
 from tenantry.emulator.neighbours.services import Asked, read
 from tenantry.emulator.options import Options
@@ -43,7 +43,7 @@ READS = ("Get", "List", "Receive", "Describe", "BatchGet", "TestRender")  # oper
 @cache
 def ses_codec() -> Service:
     """Return the codec of SES v2, compiled from botocore's model once a process."""
-    return Service(Loader().load_service_model("sesv2", "service-2"), "sesv2")
+    return Service(model_of("sesv2"), "sesv2")
 
 
 class LocalSes:

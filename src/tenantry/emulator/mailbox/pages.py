@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
@@ -22,6 +21,9 @@ from starlette.routing import Route
 from tenantry.emulator.account import Account
 from tenantry.emulator.ledger import MessageRecord
 from tenantry.emulator.mailbox.letter import Letter, letter_of
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 PAGE_SIZE = 50
 _NO_SNIFF = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
@@ -152,7 +154,13 @@ def _after(records: Iterable[MessageRecord], before: str | None) -> Iterable[Mes
 
 
 @cache
-def _templates() -> Environment:
+def _templates() -> "Environment":
+    from jinja2 import (
+        Environment,
+        PackageLoader,
+        StrictUndefined,
+    )  # when somebody first looks: it is a tenth of the start
+
     loader = PackageLoader("tenantry.emulator.mailbox")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -50,10 +50,18 @@ class Asked:
     is_query: bool = False
 
 
+def model_of(service: str) -> dict[str, Any]:
+    """Return botocore's latest model of a service, without a look at the folders of all others."""
+    loader = Loader()
+    latest = max(loader.list_api_versions(service, "service-2"))
+    model: dict[str, Any] = loader.load_data(f"{service}/{latest}/service-2")
+    return model
+
+
 @cache
 def json_codec(service: str) -> Service:
     """Return the JSON codec of a neighbour."""
-    model = Loader().load_service_model(service, "service-2")
+    model = model_of(service)
     if service == "sqs":
         # ReceiveMessage takes names of message attributes where its model lists only those of queues.
         model["shapes"]["QueueAttributeName"].pop("enum", None)
@@ -63,7 +71,7 @@ def json_codec(service: str) -> Service:
 @cache
 def query_codec(service: str) -> QueryService:
     """Return the query codec of a neighbour."""
-    model = Loader().load_service_model(service, "service-2")
+    model = model_of(service)
     if service == "sqs":
         model["shapes"]["QueueAttributeName"].pop("enum", None)
         model = sqs_query_model(model)
