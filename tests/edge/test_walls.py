@@ -102,6 +102,7 @@ BODIES = {
     "POST /v1/keys": {"scopes": ["read"]},
     "POST /v1/pauses": {"scope": f"str_{DIGITS}", "reason": "x"},
     "POST /v1/pools": {"name": "tier-z", "kind": "standard"},
+    "POST /v1/keys/{key}/rotate": {"overlap_seconds": 60},
     "POST /v1/suppressions": {"addresses": ["ann@example.com"]},
     "POST /v1/suppressions/remove": {"addresses": ["ann@example.com"]},
 }
@@ -204,6 +205,7 @@ ALLOWED = {
     "GET /v1/identities/{identity}": "read",
     "POST /v1/keys": "manage",
     "GET /v1/keys": "manage",
+    "POST /v1/keys/{key}/rotate": "manage",
     "DELETE /v1/keys/{key}": "manage",
     "POST /v1/pauses": "operate",
     "GET /v1/pauses": "read",

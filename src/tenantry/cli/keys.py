@@ -23,7 +23,7 @@ print(ses.send_email(
 
 @click.group()
 def key() -> None:
-    """Pairs of id and secret that open every door: REST, the SES wire."""
+    """Pairs of id and secret that open every door: REST, the SES wire, SMTP."""
 
 
 @key.command("create")
@@ -87,6 +87,25 @@ def list_keys(api: Api, tenant: str | None) -> Answer:
         screen.table(("id", "scopes", "made", "revoked"), rows)
 
     return Answer(listed(found), show)
+
+
+@key.command("rotate")
+@click.argument("id")
+@click.option(
+    "--overlap-hours", type=click.IntRange(0, 720), default=24, show_default=True, help="The old key goes on so long."
+)
+@asks
+def rotate_key(api: Api, id: str, overlap_hours: int) -> Answer:
+    """Make a key in the place of another, which ends after the overlap; the new secret is shown this once."""
+    made = api.post(f"/v1/keys/{part(id)}/rotate", {"overlap_seconds": overlap_hours * 3_600})
+
+    def show(screen: Screen) -> None:
+        screen.facts(
+            [("id", made.text("id")), ("secret", made.text("secret")), ("scopes", ", ".join(made.texts("scopes")))]
+        )
+        screen.line(f"The secret is shown this once. {id} opens doors for {overlap_hours} more hours.")
+
+    return Answer(dict(made.raw), show)
 
 
 @key.command("revoke")

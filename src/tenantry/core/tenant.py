@@ -147,7 +147,11 @@ class Key:
     tenant_id: TenantId | None  # None: the operator's
     scopes: frozenset[Scope]
     created_at: datetime
-    revoked_at: datetime | None = None
+    revoked_at: datetime | None = None  # it may lie ahead: until then another one takes its place
+
+    def is_revoked(self, now: datetime) -> bool:
+        """Whether it opens no door any more."""
+        return self.revoked_at is not None and self.revoked_at <= now
 
 
 @dataclass(frozen=True, slots=True)

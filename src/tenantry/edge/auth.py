@@ -94,7 +94,7 @@ class Keyring:
         secret = found[1] if found else ""
         if not hmac.compare_digest(secret.encode(), given) or found is None:
             return WRONG_BEARER
-        return found[0] if found[0].revoked_at is None else REVOKED
+        return REVOKED if found[0].is_revoked(self._clock.wall()) else found[0]
 
 
 def lacks(key: Key, scope: Scope) -> Refusal | None:

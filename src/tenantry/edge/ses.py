@@ -69,7 +69,7 @@ class SesDoor:
         terms = Terms(self._doors.clock.wall(), SKEW_SECONDS)
         if problem := verified(request, secret, digest.hexdigest(), terms, claim):
             return errors.signature_answer(problem)
-        if key.revoked_at is not None:  # told only to who holds the secret
+        if key.is_revoked(terms.now):  # told only to who holds the secret
             return errors.ses_answer(REVOKED, errors.NO_SUCH_KEY.message)
         if operation != _SEND:
             return _not_authorized(key, operation)

@@ -219,7 +219,8 @@ class Session:
             return _LATER
         secret = found[1] if found else ""
         given = login.secret if login is not None else ""
-        if not hmac.compare_digest(secret.encode(), given.encode()) or found is None or found[0].revoked_at is not None:
+        proven = hmac.compare_digest(secret.encode(), given.encode()) and found is not None
+        if found is None or not proven or found[0].is_revoked(self._house.doors.clock.wall()):
             return self._failed_login()
         key = found[0]
         if barred := barred_from_sending(key):

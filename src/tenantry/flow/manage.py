@@ -112,6 +112,25 @@ async def add_key(
     return await store.fleet(operator).add_key(scopes)
 
 
+async def rotate_key(store: Store, operator: KeyId | None, key: Key, overlap_seconds: float) -> tuple[Key, str] | Refusal:
+    """Make a key with the same owner and scopes, and let the old one end after the overlap; it must be live.
+
+    Two steps: where the second one fails the old key lives on, and the call can be made again.
+    """
+    owner: TenantStore | FleetStore
+    if key.tenant_id is not None:
+        owner = store.of(key.tenant_id)
+    elif operator is not None:
+        owner = store.fleet(operator)
+    else:
+        return Refusal(RefusalCode.FORBIDDEN, "Only an operator makes operators' keys.", "key")
+    made, secret = await owner.add_key(key.scopes)
+    if await owner.revoke_key(key.id, overlap_seconds):
+        return made, secret
+    await owner.revoke_key(made.id)
+    return Refusal(RefusalCode.CONFLICT, "The key is revoked already: make a new one.", "key")
+
+
 async def add_pool(store: Store, operator: KeyId, name: str, kind: PoolKind) -> Pool | Refusal:
     """Make a pool of dedicated IPs."""
     fleet = store.fleet(operator)

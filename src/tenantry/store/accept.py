@@ -41,8 +41,8 @@ _TIME, _SENDER, _CAUSE, _PAUSED, _NAME = range(5)
 _LOOK_UP = (
     f"SELECT {_TIME} AS kind, CAST(NULL AS uuid) AS id, '' AS first, '' AS second, '' AS third,"
     " CAST({clock} AS {instant}) AS at"
-    f" UNION ALL SELECT {_SENDER}, k.id, replace(CAST(k.tenant_id AS text), '-', ''), CAST(t.revision AS text), '', NULL"
-    " FROM {w} JOIN key k ON k.id = w.id JOIN tenant t ON t.id = k.tenant_id WHERE k.revoked_at IS NULL"
+    f" UNION ALL SELECT {_SENDER}, k.id, replace(CAST(k.tenant_id AS text), '-', ''), CAST(t.revision AS text), '', k.revoked_at"
+    " FROM {w} JOIN key k ON k.id = w.id JOIN tenant t ON t.id = k.tenant_id"
     f" UNION ALL SELECT {_CAUSE}, f.tenant_id, f.address, f.scope, f.cause, NULL"
     " FROM {s} JOIN suppression f ON f.tenant_id = s.tenant_id AND f.address = s.address"
     f" UNION ALL SELECT {_PAUSED}, f.scope_id, '', '', '', NULL"
@@ -197,12 +197,15 @@ class AcceptQueries(Queries):
         if names:
             relations.append(relation("r(tenant_id uuid, name text)", names))
         found: list[tuple[KeyId, TenantId, int]] = []
+        ends: dict[KeyId, datetime] = {}
         causes: dict[tuple[TenantId, str, str], str] = {}
         paused: set[str] = set()
         answers: dict[tuple[TenantId, str], Remembered] = {}
         for kind, id_, first, second, third, at in await self.run(_LOOK_UP_NAMES if names else _LOOK_UP, *relations):
             if kind == _SENDER:
                 found.append((self.seam.id(KeyId, id_), self.seam.id(TenantId, first), int(second)))
+                if at is not None:
+                    ends[found[-1][0]] = self.seam.at(at)
             elif kind == _TIME:
                 self.now = self.now if at is None else self.seam.at(at)
             elif kind == _CAUSE:
@@ -212,6 +215,8 @@ class AcceptQueries(Queries):
             else:
                 known = Remembered(bytes.fromhex(second), _read_answer(third), self.seam.at(at))
                 answers[self.seam.id(TenantId, id_), first] = known
+        if ends:
+            found = [one for one in found if one[0] not in ends or ends[one[0]] > self.now]
         return Told(
             await self._current(found),
             _suppressed(asked.addresses, causes) if causes else {},

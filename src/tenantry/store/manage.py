@@ -140,9 +140,9 @@ class FleetScope:
         async with self._store.step() as step:
             return await insert_key(step, self._store.vault, None, scopes)
 
-    async def revoke_key(self, key_id: KeyId) -> bool:
+    async def revoke_key(self, key_id: KeyId, after_seconds: float = 0.0) -> bool:
         async with self._store.step() as step:
-            return await revoke(step, t.key.c.tenant_id.is_(None), key_id)
+            return await revoke(step, t.key.c.tenant_id.is_(None), key_id, after_seconds)
 
     async def changes(self) -> Sequence[Change]:
         async with self._store.reading() as step:

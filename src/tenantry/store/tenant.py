@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Table, Text, cast, func, insert, select, update
+from sqlalchemy import ColumnElement, Table, Text, case, cast, func, insert, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from tenantry.core.counts import CountCheck, DayCounts
@@ -75,10 +75,13 @@ async def insert_key(
     return made, secret
 
 
-async def revoke(step: Opened, whose: ColumnElement[bool], key_id: KeyId) -> bool:
-    """Revoke one of these keys and say whether it was live."""
-    live = (whose, t.key.c.id == key_id, t.key.c.revoked_at.is_(None))
-    done = await step.conn.execute(update(t.key).where(*live).values(revoked_at=step.now))
+async def revoke(step: Opened, whose: ColumnElement[bool], key_id: KeyId, after_seconds: float) -> bool:
+    """Let one of these keys end, now or later but never later than it would, and say whether it was live."""
+    at = step.now + timedelta(seconds=after_seconds)
+    ends_later = or_(t.key.c.revoked_at.is_(None), t.key.c.revoked_at > step.now)
+    live = (whose, t.key.c.id == key_id, ends_later)
+    sooner = case((t.key.c.revoked_at < at, t.key.c.revoked_at), else_=literal(at, t.key.c.revoked_at.type))
+    done = await step.conn.execute(update(t.key).where(*live).values(revoked_at=sooner))
     return done.rowcount == 1
 
 
@@ -317,9 +320,9 @@ class TenantScope(SuppressionScope, TemplateScope):
             await self._bump(step)
             return made
 
-    async def revoke_key(self, key_id: KeyId) -> bool:
+    async def revoke_key(self, key_id: KeyId, after_seconds: float = 0.0) -> bool:
         async with self._store.step() as step:
-            revoked = await revoke(step, t.key.c.tenant_id == self._id, key_id)
+            revoked = await revoke(step, t.key.c.tenant_id == self._id, key_id, after_seconds)
             if revoked:
                 await self._bump(step)
             return revoked

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tenantry.core.ids import KeyId
 from tenantry.core.message import Refusal, RefusalCode
 from tenantry.core.tenant import Scope
-from tenantry.edge.api.reach import Caller, Changer, TenantPaging, granted, the_id, window
+from tenantry.edge.api.reach import Caller, Changer, TenantPaging, found, granted, the_id, window
 from tenantry.edge.api.shapes import KeyOut, Listing, MadeKeyOut
 from tenantry.edge.errors import NOT_FOUND, RefusedError
 from tenantry.flow.manage import add_key
+from tenantry.flow.manage import rotate_key as renew_key
 
 router = APIRouter(prefix="/v1")
 
@@ -27,6 +28,14 @@ class KeyIn(BaseModel):
 
     scopes: list[Scope]
     tenant: str | None = None
+
+
+class RotationIn(BaseModel):
+    """How long the old key goes on beside the new one."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"overlap_seconds": 86_400}]})
+
+    overlap_seconds: Annotated[int, Field(ge=0, le=2_592_000)] = 86_400
 
 
 @router.post("/keys", status_code=201)
@@ -59,6 +68,20 @@ async def list_keys(caller: Changer, paging: Annotated[TenantPaging, Query()]) -
     else:
         page = await caller.listing(paging, lambda store: store.keys())
     return Listing(items=[KeyOut.of(key) for key in page.items], next_cursor=page.next_cursor)
+
+
+@router.post("/keys/{key}/rotate", status_code=201)
+async def rotate_key(caller: Changer, key: str, wanted: RotationIn) -> MadeKeyOut:
+    """Make a key in the place of another; the old one opens doors until the overlap is over."""
+    key_id = the_id(KeyId, key)
+    owner = caller.key.tenant_id or await caller.fleet.owner(key_id)
+    keys = await (caller.doors.store.of(owner).keys() if owner else caller.fleet.keys())
+    old = found(next((one for one in keys if one.id == key_id), None))
+    if refused := _escalation(caller, old.scopes, str(owner) if owner else None):
+        raise RefusedError(refused)
+    operator = caller.key.id if caller.is_operator else None
+    made, secret = granted(await renew_key(caller.doors.store, operator, old, wanted.overlap_seconds))
+    return MadeKeyOut.with_secret(made, secret)
 
 
 @router.delete("/keys/{key}", status_code=204)
