@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
-from tenantry.cli.run import ses_local
+from tenantry.cli.ses_local import ses_local
 from tenantry.emulator.account import Account
 from tenantry.emulator.coverage import Level, coverage_of, table
 from tenantry.emulator.keys import Key

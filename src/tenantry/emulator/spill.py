@@ -21,6 +21,9 @@ class _File:
         self.size = 0
         self.kept = 0
 
+    def __del__(self) -> None:
+        self.file.close()  # an account that is let go leaves no open file behind
+
 
 Packed = bytes | tuple[_File, int, int]
 
