@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
+from zlib import crc32
 
 from tenantry.emulator.account import Account
 from tenantry.emulator.faults import Faults
@@ -89,7 +90,10 @@ class Accounts:
         return sum(each.publish_due(now) for each in list(self._places.values()))
 
     def _make(self, account_id: str, region: str) -> Account:
-        options = replace(self._options, account_id=account_id, region=region)
+        seed = self._options.seed
+        if self._places:  # a chance of its own, or its ids would be the first account's
+            seed = crc32(f"{seed}/{account_id}/{region}".encode())
+        options = replace(self._options, account_id=account_id, region=region, seed=seed)
         made = self._places[account_id, region] = Account(options, self.began_at, self)
         self._ids.add(account_id)
         return made

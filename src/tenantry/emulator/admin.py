@@ -14,11 +14,13 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import Receive, Scope, Send
 
+from tenantry.emulator.account import Account
 from tenantry.emulator.accounts import Accounts
 from tenantry.emulator.clock import MovableClock
-from tenantry.emulator.doors import Doors
+from tenantry.emulator.doors import Doors, Links
 from tenantry.emulator.errors import SesError
 from tenantry.emulator.ledger import CallRecord, MessageRecord
 from tenantry.emulator.mail import bare
@@ -30,30 +32,29 @@ from tenantry.emulator.orders import Orders, read_json, refused
 SHOWN = 100
 
 
+HOME = "/_local"  # the pages of the account of the options; any other's are under `at`
+
+
 class Admin:
-    """The pages of one account."""
+    """The pages of all accounts: each account's own, and those that are for all."""
 
     def __init__(self, accounts: Accounts, clock: MovableClock, on_moved: Callable[[], None]) -> None:
         self._accounts = accounts
-        self._account = accounts.home
         self._clock = clock
         self._on_moved = on_moved
+        self._elsewhere: dict[tuple[str, str], Starlette] = {}
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
         return Starlette(
             routes=[
-                Route("/_local/health", self.health),
-                Route("/_local/messages", self.messages),
-                Route("/_local/calls", self.calls),
-                Route("/_local/state", self.state),
-                Route("/_local/identities/{name}", self.identity, methods=["POST"]),
-                Route("/_local/account", self.account, methods=["GET", "POST"]),
-                Route("/_local/options", self.options, methods=["GET", "POST"]),
-                *Doors(self._account, self._clock, self._on_moved).routes(),
+                Route(f"{HOME}/health", self.health),
+                Route(f"{HOME}/accounts", self.accounts),
+                *Links(self._accounts, self._clock, self._on_moved).routes(),
                 *Orders(self._accounts, self._clock, self._on_moved).routes(),
                 *NeighbourPages(self._accounts).routes(),
-                *Mailbox(self._account, self._clock).routes(),
+                Mount(f"{HOME}/at/{{account_id}}/{{region}}", app=self._at),
+                Mount(HOME, app=self._pages(self._accounts.home)),
                 Route("/", front),
             ]
         )
@@ -61,6 +62,68 @@ class Admin:
     async def health(self, request: Request) -> JSONResponse:
         """Say that the server lives."""
         return JSONResponse({"status": "ok", "now": self._clock()})
+
+    async def accounts(self, request: Request) -> JSONResponse:
+        """List the accounts and Regions that were called, with where their pages are."""
+        rows = [
+            {
+                "account_id": each.options.account_id,
+                "region": each.options.region,
+                "messages": each.ledger.messages_total,
+                "calls": each.ledger.calls_total,
+                "pages": self._base(each),
+            }
+            for each in self._accounts
+        ]
+        return JSONResponse({"accounts": rows})
+
+    async def _at(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the pages of another account or Region."""
+        place = (scope["path_params"]["account_id"], scope["path_params"]["region"])
+        found = self._accounts.find(*place)
+        if found is None:
+            answer = refused(f"Account {place[0]} was never called in {place[1]}.", 404)
+            await answer(scope, receive, send)
+            return
+        if place not in self._elsewhere:
+            self._elsewhere[place] = self._pages(found)
+        await self._elsewhere[place](scope, receive, send)
+
+    def _pages(self, account: Account) -> Starlette:
+        routes = Pages(account, self._clock, self._on_moved).routes()
+        doors = Doors(account, self._clock, self._on_moved).routes()
+        return Starlette(routes=[*routes, *doors, *Mailbox(account, self._clock, self._mailboxes).routes()])
+
+    def _mailboxes(self) -> list[tuple[str, str]]:
+        return [
+            (f"{each.options.account_id} {each.options.region}", f"{self._base(each)}/mailbox")
+            for each in self._accounts
+        ]
+
+    def _base(self, account: Account) -> str:
+        if account is self._accounts.home:
+            return HOME
+        return f"{HOME}/at/{account.options.account_id}/{account.options.region}"
+
+
+class Pages:
+    """The pages of one account."""
+
+    def __init__(self, account: Account, clock: MovableClock, on_moved: Callable[[], None]) -> None:
+        self._account = account
+        self._clock = clock
+        self._on_moved = on_moved
+
+    def routes(self) -> list[Route]:
+        """Return the routes, relative to where the account's pages are."""
+        return [
+            Route("/messages", self.messages),
+            Route("/calls", self.calls),
+            Route("/state", self.state),
+            Route("/identities/{name}", self.identity, methods=["POST"]),
+            Route("/account", self.account, methods=["GET", "POST"]),
+            Route("/options", self.options, methods=["GET", "POST"]),
+        ]
 
     async def messages(self, request: Request) -> JSONResponse:
         """List accepted messages, oldest first, the latest `limit` of those that match."""

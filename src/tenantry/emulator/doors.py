@@ -3,7 +3,7 @@
 Leaves the rest of the admin API to `emulator.admin` and `emulator.orders`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -20,6 +20,40 @@ _DONE = '<!doctype html><html lang="en"><title>Unsubscribed</title><body><p>You 
 _HEADERS = {"content-security-policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'"}
 
 
+class Links:
+    """The links that were given to others: they name no account, and each is one account's; `on_moved` as below."""
+
+    def __init__(self, accounts: Iterable[Account], clock: Callable[[], float], on_moved: Callable[[], None]) -> None:
+        self._accounts = accounts
+        self._clock = clock
+        self._on_moved = on_moved
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/_local/unsubscribe/{token}", self.unsubscribe, methods=["GET", "POST"]),
+            Route("/_local/exports/{job}", self.export),
+        ]
+
+    async def unsubscribe(self, request: Request) -> Response:
+        """Ask the recipient of a message, or take the answer (RFC 8058: a mailbox provider posts it by itself)."""
+        if request.method == "GET":
+            return HTMLResponse(_ASK, headers=_HEADERS)
+        token, now = request.path_params["token"], self._clock()
+        if not any(account.unsubscribe(token, now) for account in self._accounts):
+            return refused("There is no such link, or it is too old.", 404)
+        self._on_moved()
+        return HTMLResponse(_DONE, headers=_HEADERS)
+
+    async def export(self, request: Request) -> Response:
+        """Give what an export job has written."""
+        bodies = (account.export_body(request.path_params["job"]) for account in self._accounts)
+        body = next((each for each in bodies if each is not None), None)
+        if body is None:
+            return refused("There is no such export.", 404)
+        return Response(body, media_type="application/octet-stream", headers={"x-content-type-options": "nosniff"})
+
+
 class Doors:
     """The pages of one account; `on_moved` is told when events may have been published."""
 
@@ -29,32 +63,13 @@ class Doors:
         self._on_moved = on_moved
 
     def routes(self) -> list[Route]:
-        """Return the routes."""
+        """Return the routes, relative to where the account's pages are."""
         return [
-            Route("/_local/unsubscribe/{token}", self.unsubscribe, methods=["GET", "POST"]),
-            Route("/_local/exports/{job}", self.export),
-            Route("/_local/dedicated-ips", self.lease, methods=["POST"]),
-            Route("/_local/account/review", self.review, methods=["POST"]),
-            Route("/_local/tenants/{name}/status", self.enforce, methods=["POST"]),
-            Route("/_local/tenants/{name}/findings", self.find, methods=["POST"]),
+            Route("/dedicated-ips", self.lease, methods=["POST"]),
+            Route("/account/review", self.review, methods=["POST"]),
+            Route("/tenants/{name}/status", self.enforce, methods=["POST"]),
+            Route("/tenants/{name}/findings", self.find, methods=["POST"]),
         ]
-
-    async def unsubscribe(self, request: Request) -> Response:
-        """Ask the recipient of a message, or take the answer (RFC 8058: a mailbox provider posts it by itself)."""
-        if request.method == "GET":
-            return HTMLResponse(_ASK, headers=_HEADERS)
-        address = self._account.unsubscribe(request.path_params["token"], self._clock())
-        if address is None:
-            return refused("There is no such link, or it is too old.", 404)
-        self._on_moved()
-        return HTMLResponse(_DONE, headers=_HEADERS)
-
-    async def export(self, request: Request) -> Response:
-        """Give what an export job has written."""
-        body = self._account.export_body(request.path_params["job"])
-        if body is None:
-            return refused("There is no such export.", 404)
-        return Response(body, media_type="application/octet-stream", headers={"x-content-type-options": "nosniff"})
 
     async def lease(self, request: Request) -> Response:
         """Lease dedicated addresses, as a support case does: `{"count": 2, "pool": "gold"}`; they come cold."""

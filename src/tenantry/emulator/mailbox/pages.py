@@ -1,4 +1,4 @@
-"""Owns the mailbox page under `/_local/mailbox`: search, list and message, rendered here, without scripts or foreign assets.
+"""Owns the mailbox pages of one account, relative to where they are mounted: search, list, message; no script, no foreign asset.
 
 Leaves how a message reads to `emulator.mailbox.letter` and the record to `emulator.ledger`. What it shows was written by
 others: everything is escaped, HTML is shown in a frame that may run nothing and fetch nothing.
@@ -45,19 +45,23 @@ FRAME_HEADERS = {
 class Mailbox:
     """The pages of one account."""
 
-    def __init__(self, account: Account, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, account: Account, clock: Callable[[], float], places: Callable[[], list[tuple[str, str]]]
+    ) -> None:
+        """Make the pages of an account; `places` gives the label and address of every account and Region's mailbox."""
         self._account = account
         self._clock = clock
+        self._places = places
 
     def routes(self) -> list[Route]:
         """Return the routes of the mailbox."""
         return [
-            Route("/_local/mailbox.css", self.style),
-            Route("/_local/mailbox", self.list),
-            Route("/_local/mailbox/{id}", self.message),
-            Route("/_local/mailbox/{id}/html", self.html),
-            Route("/_local/mailbox/{id}/source", self.source),
-            Route("/_local/mailbox/{id}/attachments/{number:int}", self.attachment),
+            Route("/mailbox.css", self.style),
+            Route("/mailbox", self.list),
+            Route("/mailbox/{id}", self.message),
+            Route("/mailbox/{id}/html", self.html),
+            Route("/mailbox/{id}/source", self.source),
+            Route("/mailbox/{id}/attachments/{number:int}", self.attachment),
         ]
 
     async def style(self, request: Request) -> Response:
@@ -71,36 +75,38 @@ class Mailbox:
         found = [*islice((each for each in newest if matches(each, q)), PAGE_SIZE + 1)]
         shown = found[:PAGE_SIZE]
         older = urlencode({"q": q, "before": shown[-1].message_id}) if len(found) > PAGE_SIZE else None
-        endpoint = str(request.base_url).rstrip("/")
+        endpoint = f"{request.url.scheme}://{request.url.netloc}"
         total = self._account.ledger.messages_total
-        return self._page("list.html", q=q, messages=shown, older=older, total=total, endpoint=endpoint)
+        return self._page(request, "list.html", q=q, messages=shown, older=older, total=total, endpoint=endpoint)
 
     async def message(self, request: Request) -> Response:
         """Show one message with its recipients, events, texts, attachments and headers."""
         record = self._record(request)
         if record is None:
-            return self._gone()
-        return self._page("message.html", q="", record=record, letter=self._letter(record), events=self._events(record))
+            return self._gone(request)
+        return self._page(
+            request, "message.html", q="", record=record, letter=self._letter(record), events=self._events(record)
+        )
 
     async def html(self, request: Request) -> Response:
         """Give a message's HTML for the frame."""
         letter = self._letter(self._record(request))
         if letter is None or letter.html is None:
-            return self._gone()
+            return self._gone(request)
         return HTMLResponse(letter.page().encode("utf-8", "replace"), headers=FRAME_HEADERS)
 
     async def source(self, request: Request) -> Response:
         """Give a message as MIME, as text that a browser shows and never runs."""
         letter = self._letter(self._record(request))
         if letter is None:
-            return self._gone()
+            return self._gone(request)
         return Response(letter.source, media_type="text/plain; charset=utf-8", headers=FRAME_HEADERS)
 
     async def attachment(self, request: Request) -> Response:
         """Give one attachment to save."""
         letter, number = self._letter(self._record(request)), request.path_params["number"]
         if letter is None or not 1 <= number <= len(letter.attachments):
-            return self._gone()
+            return self._gone(request)
         found = letter.attachments[number - 1]
         name = quote(found.name.encode("utf-8", "replace"))
         headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}", **FRAME_HEADERS}
@@ -119,12 +125,13 @@ class Mailbox:
             for each in self._account.ledger.events(record.message_id, self._clock())
         ]
 
-    def _page(self, name: str, status: int = 200, **shown: Any) -> Response:
-        text = _templates().get_template(name).render(account=self._account.options, **shown)
+    def _page(self, request: Request, name: str, status: int = 200, **shown: Any) -> Response:
+        base, account = request.scope["root_path"], self._account.options
+        text = _templates().get_template(name).render(account=account, base=base, places=self._places(), **shown)
         return HTMLResponse(text.encode("utf-8", "replace"), status, headers=PAGE_HEADERS)
 
-    def _gone(self) -> Response:
-        return self._page("gone.html", 404, q="")
+    def _gone(self, request: Request) -> Response:
+        return self._page(request, "gone.html", 404, q="")
 
 
 def matches(record: MessageRecord, q: str) -> bool:
