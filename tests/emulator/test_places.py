@@ -10,6 +10,7 @@ from tests.emulator.test_mailbox import page
 from tests.emulator.worlds import World, world
 
 OTHER, REGION = "111122223333", "eu-west-1"
+BODY = {"Text": {"Data": "{{amazonSESUnsubscribeUrl}}"}, "Html": {"Data": "<p>x"}}
 AT = f"/_local/at/{OTHER}/{REGION}"
 
 
@@ -27,7 +28,7 @@ def ses() -> Iterator[World]:
         other.create_contact(ContactListName="readers", EmailAddress="ben@inbox.example")
         other.send_email(
             FromEmailAddress="a@other.example", Destination={"ToAddresses": ["ben@inbox.example"]},
-            Content={"Simple": {"Subject": {"Data": "Elsewhere"}, "Body": {"Text": {"Data": "{{amazonSESUnsubscribeUrl}}"}, "Html": {"Data": "<p>x"}}}},
+            Content={"Simple": {"Subject": {"Data": "Elsewhere"}, "Body": BODY}},
             ListManagementOptions={"ContactListName": "readers", "TopicName": "news"},
         )  # fmt: skip
         yield made
