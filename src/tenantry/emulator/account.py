@@ -98,8 +98,11 @@ class Account(
 
     def next_due(self) -> float | None:
         """Return when something is due by itself, here or at the neighbours, or None."""
-        dues = (super().next_due(), self.neighbours.next_due(), self.next_judgement())
-        return min((due for due in dues if due is not None), default=None)
+        due = super().next_due()
+        for other in (self.neighbours.next_due(), self.next_judgement()):  # after each call: no lists, no generators
+            if other is not None and (due is None or other < due):
+                due = other
+        return due
 
     def publish_due(self, now: float) -> int:
         """Do what has fallen due; return how much."""

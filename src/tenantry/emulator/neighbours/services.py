@@ -144,8 +144,10 @@ class Neighbours:
 
     def next_due(self) -> float | None:
         """Return when something here falls due by itself, or None."""
-        dues = [due for due in (self.cloudwatch.next_due(), self._ses_metrics.next_due()) if due is not None]
-        return min(dues, default=None)
+        alarms, metrics = self.cloudwatch.next_due(), self._ses_metrics.next_due()
+        if alarms is None or metrics is None:
+            return metrics if alarms is None else alarms
+        return min(alarms, metrics)
 
     def do_due(self, now: float) -> int:
         """Do what has fallen due; return how much was published by it."""
