@@ -16,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tenantry.emulator import Local
+    from tenantry.emulator.ledger import CallRecord
     from tenantry.emulator.mailbox.letter import Attachment
 
 REGION = "us-east-1"
@@ -113,6 +114,11 @@ class LocalSes:
                 )
             )
         return found
+
+    @property
+    def calls(self) -> list[CallRecord]:
+        """The calls of SES that came, the oldest first: time, operation, status, error, hash of the body, what befell it."""
+        return list(self._local.account.ledger.calls)
 
     def fault(self, **order: object) -> None:
         """Order a fault: `fault(call="SendEmail", kind="cut-after", times=1)`, `fault(event="BOUNCE", kind="lose")`.
