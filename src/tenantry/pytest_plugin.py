@@ -143,6 +143,13 @@ class LocalSes:
         """Let that much time pass at once: events fall due, windows roll."""
         self._ask("clock", {"advance": seconds})
 
+    def script(self, *rules: str) -> None:
+        """Say how recipients behave from now on, in place of all rules before: `script("rotten.example:bounce=0.3")`.
+
+        ValueError says what is wrong with a rule; docs/local-ses.md lists the settings.
+        """
+        self._ask("options", {"recipients": list(rules)})
+
     def stop_clock(self) -> None:
         """Let time pass only by `advance` from now on."""
         self._ask("clock", {"stopped": True})

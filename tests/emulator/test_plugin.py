@@ -1,4 +1,4 @@
-"""The pytest plugin: what a stranger's tests get by asking for `local_ses`. Its five examples are those of the docs."""
+"""The pytest plugin: what a stranger's tests get by asking for `local_ses`. Its examples are those of the docs."""
 
 import re
 from pathlib import Path
@@ -18,9 +18,9 @@ def test_the_examples_of_the_docs_pass(pytester: pytest.Pytester, example: str) 
     pytester.runpytest_subprocess("-q", "-p", "no:asyncio").assert_outcomes(passed=example.count("\ndef test_"))
 
 
-def test_there_are_five_examples() -> None:
-    """The docs show sending, a bounce, a fault, time and another process."""
-    assert len(EXAMPLES) == 5
+def test_there_are_six_examples() -> None:
+    """The docs show sending, a bounce, a fault, time, another process, and a tenant that SES pauses."""
+    assert len(EXAMPLES) == 6
 
 
 def test_an_order_that_makes_no_sense_is_an_error_of_the_test(pytester: pytest.Pytester) -> None:
@@ -28,4 +28,4 @@ def test_an_order_that_makes_no_sense_is_an_error_of_the_test(pytester: pytest.P
     pytester.makepyfile("def test_it(local_ses):\n    local_ses.fault(call='*', kind='explode')\n")
     result = pytester.runpytest_subprocess("-q", "-p", "no:asyncio")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*ValueError: 'explode' is not a valid CallFaultKind*"])
+    result.stdout.fnmatch_lines(["*ValueError: the kind 'explode' is none of*"])
