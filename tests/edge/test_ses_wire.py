@@ -148,7 +148,12 @@ REFUSED: dict[str, tuple[dict, str, str, str]] = {
         "BadRequestException", "too_many_recipients", "",
     ),
     "no recipient": ({"Destination": None}, "BadRequestException", "no_recipients", ""),
-    "a template": ({"Content": {"Template": {"TemplateName": "x"}}}, "BadRequestException", "unsupported", ""),
+    "a template that is not there": (
+        {"Content": {"Template": {"TemplateName": "x"}}}, "NotFoundException", "not_found", "Template <x> does not exist.",
+    ),
+    "a template beside other content": (
+        {"Content": {"Simple": SIMPLE, "Template": {"TemplateName": "x"}}}, "BadRequestException", "invalid_field", "",
+    ),
     "nothing as content": ({"Content": {}}, "BadRequestException", "invalid_field", ""),
     "an endpoint's ARN": (
         {"FromEmailAddressIdentityArn": "arn:aws:ses:us-east-1:1:identity/x"}, "BadRequestException", "unsupported", "",
@@ -334,14 +339,14 @@ async def test_an_sdks_retry_gives_the_first_message(doors: Doorstep) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda client: client.list_email_identities(),
+        lambda client: client.create_contact_list(ContactListName="x"),
         lambda client: client.create_email_template(TemplateName="x", TemplateContent={"Subject": "x"}),
-        lambda client: client.get_account(),
+        lambda client: client.list_tenants(),
         lambda client: client.put_configuration_set_sending_options(ConfigurationSetName="x", SendingEnabled=True),
     ],
 )
 async def test_other_operations_are_denied(doors: Doorstep, call: Callable[[object], object]) -> None:
-    """What the door does not do it refuses loudly, with the operation's name."""
+    """What the door does not do, or not for this key's scopes, it refuses loudly, with the operation's name."""
     with pytest.raises(ClientError) as refused:
         await asyncio.to_thread(call, doors.ses())
     response = refused.value.response

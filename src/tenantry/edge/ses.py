@@ -1,11 +1,12 @@
 """Owns the SES door: the calls of an unmodified AWS SDK, verified, decoded and answered in SES's own words.
 
-Leaves what a SendEmail call means to `ses_message`; does SendEmail only, and says so to every other operation.
+Leaves what a SendEmail call means to `ses_message`, and every other operation to `ses_desk`.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import cast
 
@@ -20,6 +21,7 @@ from tenantry.edge.asgi import read_body
 from tenantry.edge.auth import REVOKED, Keyring, barred_from_sending
 from tenantry.edge.doors import OFF_LOOP_BYTES, Doors
 from tenantry.edge.errors import Answer
+from tenantry.edge.ses_desk import Asked, Order, SesDesk, refusal_of
 from tenantry.edge.ses_message import QUICK, Call, Decoded, SendEmail, decode, invocation_id
 from tenantry.flow.accept import busy
 from tenantry.ports import StoreBusy, StoreRejected
@@ -39,6 +41,7 @@ class SesDoor:
     def __init__(self, doors: Doors, keyring: Keyring) -> None:
         self._doors, self._keyring = doors, keyring
         self._service = Service(doors.sesv2_model, "sesv2")
+        self._desk = SesDesk(doors, self._service)
 
     async def reply(self, scope: Scope, receive: Receive) -> Answer:
         """Return the answer to one request; an error of ours is left to the dispatcher."""
@@ -58,12 +61,16 @@ class SesDoor:
         if found is None:
             return errors.ses_answer(errors.NO_SUCH_KEY)
         if len(body) <= OFF_LOOP_BYTES:
-            decoded = self._read(request, claim, found, route[0])
+            decoded = self._read(request, claim, found, route)
         else:
-            decoded = await asyncio.to_thread(self._read, request, claim, found, route[0])
-        return decoded if isinstance(decoded, Answer) else await self._accept(found[0], decoded)
+            decoded = await asyncio.to_thread(self._read, request, claim, found, route)
+        if isinstance(decoded, Decoded):
+            return await self._accept(found[0], decoded)
+        return await self._desk.serve(decoded) if isinstance(decoded, Order) else decoded
 
-    def _read(self, request: SignedRequest, claim: Claimed, found: tuple[Key, str], operation: str) -> Decoded | Answer:
+    def _read(
+        self, request: SignedRequest, claim: Claimed, found: tuple[Key, str], route: tuple[str, Mapping[str, str]]
+    ) -> Decoded | Order | Answer:
         """Verify and decode; all of it is work for the CPU, so that it can be done in a thread."""
         (key, secret), digest = found, sha256(request.body)
         terms = Terms(self._doors.clock.wall(), SKEW_SECONDS)
@@ -71,15 +78,23 @@ class SesDoor:
             return errors.signature_answer(problem)
         if key.is_revoked(terms.now):  # told only to who holds the secret
             return errors.ses_answer(REVOKED, errors.NO_SUCH_KEY.message)
-        if operation != _SEND:
-            return _not_authorized(key, operation)
+        if route[0] != _SEND:
+            return self._order(request, key, digest.digest(), route)
         if refused := barred_from_sending(key):
             return errors.ses_answer(refused)
         given = self._parameters(request.body)
         if isinstance(given, WireError):
-            return errors.ses_error(given.code, given.status, given.message, _refusal_of(given))
+            return errors.ses_error(given.code, given.status, given.message, refusal_of(given))
+        if "Template" in given["Content"] and len(given["Content"]) == 1:
+            return self._order(request, key, digest.digest(), route)
         decoded = decode(Call(key.id, digest.digest(), _invocation_id(request)), given)
         return errors.ses_answer(decoded) if isinstance(decoded, Refusal) else decoded
+
+    def _order(
+        self, request: SignedRequest, key: Key, digest: bytes, route: tuple[str, Mapping[str, str]]
+    ) -> Order | Answer:
+        call = Call(key.id, digest, _invocation_id(request))
+        return self._desk.order(key, call, Asked(route[0], request.body, route[1], request.query.decode("latin-1")))
 
     def _parameters(self, body: bytes) -> SendEmail | WireError:
         try:
@@ -118,13 +133,3 @@ def _invocation_id(request: SignedRequest) -> str | None:
         if name == b"amz-sdk-invocation-id":
             return invocation_id(value)
     return None
-
-
-def _not_authorized(key: Key, operation: str) -> Answer:
-    message = f"User: {key.id} is not authorized to perform: ses:{operation}"
-    return errors.ses_answer(Refusal(RefusalCode.FORBIDDEN, message))
-
-
-def _refusal_of(error: WireError) -> Refusal:
-    code = RefusalCode.MALFORMED if error.code == "SerializationException" else RefusalCode.INVALID_FIELD
-    return Refusal(code, error.message, error.field or "body")

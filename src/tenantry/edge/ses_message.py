@@ -189,8 +189,7 @@ def _content(given: _Content) -> _Mail | Refusal:
         return _simple(given["Simple"])
     if "Raw" in given:
         return _raw(given["Raw"]["Data"])
-    message = "Send Simple or Raw content: Tenantry does not take templates on this call."
-    return Refusal(RefusalCode.UNSUPPORTED, message, "Content.Template")
+    raise AssertionError("a template is rendered before its mail is decoded")
 
 
 def _simple(given: _Simple) -> _Mail | Refusal:

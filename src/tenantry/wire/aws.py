@@ -15,6 +15,9 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from tenantry.wire.aws_shapes import Reader, Readers, ShapeError, Writer, Writers, query_value
 
+Members = Mapping[str, Any]
+"""The parameters or the answer of an operation by the model's names, already checked by it."""
+
 # Both wire generations are in the field: botocore changed these two to POST in 1.43.105, other SDKs still GET them.
 GENERATIONS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "ListEmailIdentities": (("GET", "/v2/email/identities"), ("POST", "/v2/email/list-identities")),
