@@ -18,8 +18,40 @@ CONNECTION = "tenantry.connection"  # where a scope holds its connection
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
+class Joined:
+    """A transport that sends at once what is written in one turn of the loop: uvicorn writes an answer's head and body apart."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Send this with whatever else is written before the loop turns."""
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Send what was written, and close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts:
+            self._transport.write(b"".join(parts))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class OpenProtocol(HttpToolsProtocol):
     """uvicorn's HTTP, which lets the application see the connection of a call."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, by a transport that joins writes."""
+        super().connection_made(cast(asyncio.Transport, Joined(transport)))
 
     def on_message_begin(self) -> None:
         """Note the connection in the scope of the call that begins."""
