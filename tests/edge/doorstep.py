@@ -31,6 +31,7 @@ from tenantry.store.vault import Vault
 from tests import worlds
 
 MODEL = Loader().load_service_model("sesv2", "service-2")
+MODEL_V1 = Loader().load_service_model("ses", "service-2")
 REGION = "eu-central-1"
 
 
@@ -165,6 +166,7 @@ async def doorstep(folder: Path) -> AsyncIterator[Doorstep]:
         clock=clock,
         accept=one,
         sesv2_model=MODEL,
+        ses_model=MODEL_V1,
         region=REGION,
         version="0.0.test",
         new_request_id=lambda: f"req-{next(numbers)}",

@@ -24,7 +24,7 @@ from tenantry.store.engine import Opening, open_store
 from tenantry.store.store import Store
 from tenantry.store.vault import Vault
 from tests import worlds
-from tests.edge.doorstep import MODEL, ShiftedClock, letter, plain, served
+from tests.edge.doorstep import MODEL, MODEL_V1, ShiftedClock, letter, plain, served
 
 OUTBOUND = "/v2/email/outbound-emails"
 Accept = Callable[[Submission], Awaitable[Accepted]]
@@ -69,6 +69,7 @@ async def broken(folder: Path, accept: Accept, *, without_store: bool = False) -
         clock=ShiftedClock(),
         accept=accept,
         sesv2_model=MODEL,
+        ses_model=MODEL_V1,
         region="eu-central-1",
         version="0.0.test",
         new_request_id=lambda: "req-7",

@@ -14,7 +14,7 @@ import uvicorn
 
 from tenantry.app.batch import Batcher
 from tenantry.app.observer import UNSEEN_DOOR, DoorObserver
-from tenantry.aws.models import sesv2_model
+from tenantry.aws.models import ses_model, sesv2_model
 from tenantry.edge.app import create_app
 from tenantry.edge.doors import Doors
 from tenantry.edge.watch import Pages
@@ -81,6 +81,7 @@ def make_doors(
         clock=clock,
         accept=batcher.accept,
         sesv2_model=sesv2_model(),
+        ses_model=ses_model(),
         region=settings.region,
         version=version("tenantry"),
         new_request_id=lambda: secrets.token_hex(16),

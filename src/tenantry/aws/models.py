@@ -11,3 +11,9 @@ def sesv2_model() -> Mapping[str, object]:
     """Return the SES v2 service model as botocore ships it."""
     model: Mapping[str, object] = Loader().load_service_model("sesv2", "service-2")
     return model
+
+
+def ses_model() -> Mapping[str, object]:
+    """Return the SES v1 service model as botocore ships it."""
+    model: Mapping[str, object] = Loader().load_service_model("ses", "service-2")
+    return model

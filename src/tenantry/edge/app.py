@@ -19,6 +19,8 @@ from tenantry.edge.send_many import SendManyDoor
 from tenantry.edge.ses import PREFIX as SES
 from tenantry.edge.ses import REQUEST_ID as SES_REQUEST_ID
 from tenantry.edge.ses import SesDoor
+from tenantry.edge.ses_v1 import PATH as SES_V1
+from tenantry.edge.ses_v1 import SesV1Door
 from tenantry.edge.watch import WatchDoor
 from tenantry.flow.accept import busy
 from tenantry.ports import StoreBusy
@@ -28,14 +30,18 @@ def create_app(doors: Doors) -> ASGIApp:
     """Return the app that serves every HTTP door."""
     keyring = Keyring(doors.store, doors.clock)
     sending = SendDoor(doors, keyring), SendManyDoor(doors, keyring)
-    return Dispatcher(doors, SesDoor(doors, keyring), sending, management_api(doors, keyring))
+    ses = SesDoor(doors, keyring), SesV1Door(doors, keyring)
+    return Dispatcher(doors, ses, sending, management_api(doors, keyring))
 
 
 class Dispatcher:
     """Sends each request to its door, and answers in the door's own shape when that breaks."""
 
-    def __init__(self, doors: Doors, ses: SesDoor, sending: tuple[ASGIApp, ASGIApp], rest: ASGIApp) -> None:
-        self._doors, self._ses, self._rest = doors, ses, rest
+    def __init__(
+        self, doors: Doors, ses: tuple[SesDoor, ASGIApp], sending: tuple[ASGIApp, ASGIApp], rest: ASGIApp
+    ) -> None:
+        self._doors, self._rest = doors, rest
+        self._ses, self._v1 = ses
         self._send, self._many = sending
         self._watch = WatchDoor(doors.pages)
 
@@ -52,6 +58,8 @@ class Dispatcher:
             await self._guarded(self._send, scope, receive, send)
         elif path in MANY and scope["method"] == "POST":
             await self._guarded(self._many, scope, receive, send)
+        elif path == SES_V1 and scope["method"] == "POST":
+            await self._v1(scope, receive, send)
         elif self._watch.serves(path):
             await self._watch(scope, receive, send)
         else:

@@ -25,7 +25,7 @@ class Doors:
     """All that the doors need.
 
     accept: returns after the commit; may raise StoreBusy or StoreRejected, which the doors answer as `busy` and
-    `invalid_field`. sesv2_model: botocore's service model as `botocore.loaders` reads it. new_request_id: a short text
+    `invalid_field`. sesv2_model, ses_model: botocore's service models as `botocore.loaders` reads them. new_request_id: a short text
     that is unique among gateways. report_bug: is told (request id, error) of what should not happen; the caller gets
     `internal`. docs_url_prefix: goes before a refusal's code in each error body. pages: what is served to machines that
     watch the process. refused: is told the code of each submission that is refused, and of each call that broke.
@@ -35,6 +35,7 @@ class Doors:
     clock: Clock
     accept: Callable[[Submission], Awaitable[Accepted | Refusal]]
     sesv2_model: Mapping[str, object]
+    ses_model: Mapping[str, object]
     region: str
     version: str
     new_request_id: Callable[[], str]
