@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from tenantry.emulator import RecipientRule
 from tenantry.emulator.links import link_of
+from tenantry.emulator.operations.outgoing import takes
 from tenantry.emulator.recipients import Recipients
+from tenantry.emulator.records import Pool
 from tenantry.emulator.scripts import BOUNCES, FATES
 from tests.emulator.test_events import form
 from tests.emulator.worlds import EVENT_TYPES, World, world
@@ -211,6 +213,14 @@ def test_a_managed_pool_spills_over_while_it_warms(ses: World) -> None:
     assert by[:3] == [{shared: 150}, {shared: 100}, {own: 50}]
     assert by[3] == {own: 1_150}, "the second day's share is twice the first's"
     assert by[4] == {own: 50}
+
+
+def test_a_managed_address_warms_by_the_day_and_provider() -> None:
+    """Each day has a share of its own at each provider: a 45th of 50,000, twice that, and at last all of it."""
+    pool = Pool("p", "arn", "MANAGED", {})
+    taken = [sum(takes(pool, ["a@yahoo.com"], day) for _ in range(60_000)) for day in (0, 1, 44, 45)]
+    assert taken == [1_111, 2_222, 50_000, 50_000]
+    assert sum(takes(pool, ["a@gmx.de"], 45) for _ in range(3_000)) == 1_111
 
 
 def test_a_cold_address_takes_its_percentage(ses: World) -> None:

@@ -43,10 +43,10 @@ class OutgoingOperations(PoolOperations):
             if pool.asked < FIRST_IP_AFTER or len(pool.days) < FIRST_IP_DAYS:
                 return SHARED_IP
             self.lease_ips(1, pool.name)
-        return pool.ips[0] if _takes(pool, recipients, day) else SHARED_IP
+        return pool.ips[0] if takes(pool, recipients, day) else SHARED_IP
 
 
-def _takes(pool: Pool, recipients: list[str], day: int) -> bool:
+def takes(pool: Pool, recipients: list[str], day: int) -> bool:
     """Does the pool's address take a message today, by how far it is warmed at the first recipient's provider?"""
     provider = isp_of(recipients[0])
     warmth = pool.providers.get(provider)
