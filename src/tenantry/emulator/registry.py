@@ -7,6 +7,7 @@ import base64
 import binascii
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, TypeVar
 
 from tenantry.emulator.errors import bad_request
@@ -51,8 +52,8 @@ class Registry(dict[str, T]):
         """Iterate over the names that follow a name (None: all of them), in their order."""
         at = 0 if name is None else bisect_right(self._firsts, name) - 1
         start = 0 if name is None else bisect_right(self.blocks[at], name)
-        for block in self.blocks[at:]:
-            yield from block[start:]
+        for block in islice(self.blocks, at, None):  # a copy of the list would cost more than the page
+            yield from islice(block, start, None)
             start = 0
 
     def page(
