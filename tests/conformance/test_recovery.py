@@ -13,7 +13,7 @@ from tenantry.core.message import Refusal
 from tenantry.core.outcome import Handed, Unknown
 from tenantry.flow.dispatch import claim, settle
 from tenantry.flow.ingest import ingest
-from tenantry.flow.recover import discard, notice, release
+from tenantry.flow.recover import begin, discard, notice, release
 from tenantry.flow.sweep import sweep
 from tenantry.store.engine import Opening, open_store
 from tenantry.store.vault import Vault
@@ -225,3 +225,30 @@ async def test_a_mark_that_was_taken_away_says_that_the_file_went_back(tmp_path:
     assert "copied" in (await notice(store, cell) or "")
     assert await notice(store, cell) is None, "noticed once"
     await store.close()
+
+
+async def test_a_person_may_say_that_the_database_went_back(ground: Ground) -> None:
+    """What waits is held, once more with what came meanwhile, nothing twice; recovery ends as any other does."""
+    assert await begin(ground.store, ground.cell) == 0
+    assert not await recovering(ground), "there is nothing to decide"
+    member, first = await before(ground)
+    assert await begin(ground.store, ground.cell) == 3
+    assert await recovering(ground)
+    assert await claims(ground) == []
+    assert await state(ground, member, first) == ("waiting", "recovery", False)
+    assert await begin(ground.store, ground.cell) == 0
+    await worlds.accepted(ground.store, member)
+    assert await begin(ground.store, ground.cell) == 1
+    assert await held(ground) == 4
+    assert await discard(ground.store, member.tenant_id) == 4
+    assert not await recovering(ground)
+    await worlds.accepted(ground.store, member)
+    assert len(await claims(ground)) == 1
+
+
+async def test_nobody_begins_the_recovery_of_a_cell_that_there_is_not(ground: Ground) -> None:
+    """A refusal names what is wrong, and nothing is held."""
+    await before(ground)
+    refused = await begin(ground.store, CellId("cell_" + "0" * 32))
+    assert isinstance(refused, Refusal)
+    assert await held(ground) == 0

@@ -48,6 +48,18 @@ def show(api: Api) -> Answer:
 
 
 @recover.command()
+@click.argument("cell", metavar="CELL")
+@asks
+def begin(api: Api, cell: str) -> Answer:
+    """Hold what waits in a cell (cell:NAME), after a restore that looks like the original: a snapshot of a volume or machine.
+
+    Most restores are noticed by themselves. Start the gateway alone, call this, and then start the workers. Called again, it
+    holds what was accepted meanwhile.
+    """
+    return _decide(api, "begin", cell, "held more: see `tenantry recover list`")
+
+
+@recover.command()
 @click.argument("scope", metavar="ID_OR_NAME")
 @asks
 def release(api: Api, scope: str) -> Answer:

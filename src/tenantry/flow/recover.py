@@ -29,6 +29,20 @@ async def look(step: StoreStep, cell: CellId) -> str | None:
     return why
 
 
+async def begin(store: Store, cell: CellId) -> int | Refusal:
+    """Hold what waits in a cell because a person says that the database went back; return how many messages more are held.
+
+    Once more, it holds what was accepted meanwhile, and nothing twice. On SQLite every cell of the file is meant.
+    """
+    async with store.reading() as step:
+        if await step.scope_owner("cell", cell) is None:
+            return Refusal(RefusalCode.NOT_FOUND, f"There is no cell {cell}.", "scope")
+    async with store.step(lock=cell) as step:
+        held = await step.begin_recovery(cell)
+        await step.end_recovery()  # where there is nothing to decide
+    return held
+
+
 async def release(store: Store, scope: CellId | TenantId | StreamId) -> int | Refusal:
     """Let held mail of a scope go, marked as possible duplicates; return how many messages."""
     return await _decide(store, scope, send=True)

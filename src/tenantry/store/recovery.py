@@ -124,7 +124,8 @@ class RecoveryQueries(SweepQueries):
             await self.run("UPDATE cell SET recovering_since = :now WHERE id = :cell", now=self.now, cell=one)
             found = await self.run(
                 "UPDATE waiting SET due_at = :never, hold = :hold"
-                " WHERE stream_id IN (SELECT lane.stream_id FROM lane WHERE lane.cell_id = :cell) RETURNING message_id",
+                " WHERE due_at < :never AND stream_id IN (SELECT lane.stream_id FROM lane WHERE lane.cell_id = :cell)"
+                " RETURNING message_id",
                 never=NEVER,
                 hold=Hold.RECOVERY,
                 cell=one,

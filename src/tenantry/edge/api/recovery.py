@@ -20,6 +20,10 @@ NOT_A_SCOPE = Refusal(
     RefusalCode.INVALID_FIELD, "Give the id of a stream (str_…), a tenant (ten_…) or a cell (cell_…).", "scope"
 )
 
+NOT_A_CELL = Refusal(
+    RefusalCode.INVALID_FIELD, "Give the id of a cell (cell_…): a database is restored as a whole.", "scope"
+)
+
 
 class HeldOut(Shape):
     """Held mail of one stream."""
@@ -60,6 +64,18 @@ class DecisionOut(Shape):
 async def list_held(caller: Operator) -> Listing[HeldOut]:
     """List the mail that is held since the database was restored, by stream; events take out what they prove was sent."""
     return Listing(items=[HeldOut.of(one) for one in await caller.fleet.held()])
+
+
+@router.post("/begin")
+async def begin(caller: Operator, wanted: DecisionIn) -> DecisionOut:
+    """Hold what waits in a cell: its database was put back to an earlier state in a way that it cannot notice by itself.
+
+    Call it after a snapshot was restored and before a worker starts. Called again, it holds what was accepted meanwhile.
+    """
+    cell = as_id(CellId, wanted.scope)
+    if cell is None:
+        raise RefusedError(NOT_A_CELL)
+    return DecisionOut(messages=granted(await recover.begin(caller.doors.store, cell)))
 
 
 @router.post("/release")
