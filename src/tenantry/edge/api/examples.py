@@ -28,6 +28,7 @@ _IDENTITY_OUT = {
 _KEY_OUT = {
     "id": f"key_{_NUMBER}", "tenant_id": _TENANT, "scopes": ["read", "send"], "created_at": _AT, "revoked_at": None,
 }  # fmt: skip
+_TEMPLATE_OUT = {"name": "welcome", "version": 3, "subject": "Welcome, {{name}}", "created_at": _AT, "changed_at": _AT}
 _SUMMARY_OUT = {
     "id": _MESSAGE, "tenant_id": _TENANT, "stream_id": _STREAM, "stream": "transactional", "state": "handed", "hold": None,
     "subject": "Your order", "from": "Acme <hello@acme.example>", "tags": {"campaign": "autumn"}, "accepted_at": _AT,
@@ -64,6 +65,9 @@ EXAMPLES: Mapping[str, Mapping[str, object]] = {
         "new": 1, "left_out": [{"index": 1, "code": "invalid_address", "message": "Give an address like name@example.com …"}],
     },
     "RemovedOut": {"removed": 1},
+    "TemplateSummaryOut": _TEMPLATE_OUT,
+    "TemplateOut": {**_TEMPLATE_OUT, "text": "Hello {{name}}", "html": None},
+    "PreviewOut": {"subject": "Welcome, Ann", "text": "Hello Ann", "html": None},
     "KeyOut": _KEY_OUT,
     "MadeKeyOut": {**_KEY_OUT, "secret": "shown this once"},
     "MessageSummaryOut": _SUMMARY_OUT,

@@ -13,10 +13,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenantry.core.message import Refusal, RefusalCode
 from tenantry.edge import errors
-from tenantry.edge.api import explain, fleet, keys, messages, pauses, recovery, suppressions, tenants
+from tenantry.edge.api import explain, fleet, keys, messages, pauses, recovery, suppressions, templates, tenants
 from tenantry.edge.api.openapi import describe
 from tenantry.edge.api.page import add_page
 from tenantry.edge.api.suppressions import IMPORT_BYTES_MAX, IMPORT_PATH
+from tenantry.edge.api.templates import PLACE as TEMPLATES
+from tenantry.edge.api.templates import TEMPLATE_BODY_BYTES_MAX
 from tenantry.edge.asgi import JSON, read_body
 from tenantry.edge.auth import Keyring
 from tenantry.edge.doors import Doors
@@ -42,7 +44,7 @@ def management_api(doors: Doors, keyring: Keyring) -> ASGIApp:
         redirect_slashes=False,
     )
     app.state.doors, app.state.keyring = doors, keyring
-    for module in (messages, tenants, keys, suppressions, pauses, explain, fleet, recovery):
+    for module in (messages, tenants, keys, suppressions, templates, pauses, explain, fleet, recovery):
         app.include_router(module.router)
 
     _add_handlers(app)
@@ -125,6 +127,8 @@ class _Capped:
             return
         is_file = scope["path"] == IMPORT_PATH
         most = IMPORT_BYTES_MAX if is_file else MANAGEMENT_BODY_BYTES_MAX
+        if scope["path"].startswith(TEMPLATES):
+            most = TEMPLATE_BODY_BYTES_MAX
         body = await read_body(scope, receive, most)
         refusal = errors.too_large(most) if body is None else None if is_file else _json_refusal(body)
         if refusal:
