@@ -112,7 +112,9 @@ async def add_key(
     return await store.fleet(operator).add_key(scopes)
 
 
-async def rotate_key(store: Store, operator: KeyId | None, key: Key, overlap_seconds: float) -> tuple[Key, str] | Refusal:
+async def rotate_key(
+    store: Store, operator: KeyId | None, key: Key, overlap_seconds: float
+) -> tuple[Key, str] | Refusal:
     """Make a key with the same owner and scopes, and let the old one end after the overlap; it must be live.
 
     Two steps: where the second one fails the old key lives on, and the call can be made again.
