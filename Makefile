@@ -9,7 +9,7 @@ ABREAST := $(MAKE) --no-print-directory --keep-going --jobs=4 $(if $(filter outp
 # Bytecode is kept even where the machine says otherwise: each of the many processes would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check lint format types contracts house test sim chaos demo bench sdks lock image
+.PHONY: help setup check lint format types contracts house test sim chaos demo lab bench sdks lock image
 
 help:
 	@echo "make setup   put everything into .venv; ends with $(BIN)/tenantry"
@@ -20,6 +20,7 @@ help:
 	@echo "make demo    the main job on one machine, live"
 	@echo "make bench   the performance table"
 	@echo "make sdks    the local SES against the AWS CLI and the AWS SDK for JavaScript, fetched into the user's cache"
+	@echo "make lab     the guard in simulation: 10,000 tenants for 30 days, the table of docs/guard.md, and lab.html"
 	@echo "make image   the steps of deploy/Dockerfile in a folder, without Docker"
 	@echo "make format  let ruff rewrite the layout of the source"
 	@echo "make lock    write requirements.lock and deploy/*.lock anew from pyproject.toml"
@@ -83,6 +84,10 @@ chaos: setup
 
 demo: setup
 	@if test -t 1; then $(BIN)/tenantry demo; else $(BIN)/tenantry demo --exit; fi
+
+LAB ?= --seed 1 --tenants 10000 --trials 1000 --fleets 40 --report lab.html
+lab: setup
+	@$(BIN)/tenantry simulate $(LAB)
 
 bench: setup
 	@$(BIN)/python -m bench

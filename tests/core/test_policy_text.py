@@ -51,7 +51,6 @@ def test_what_is_left_out_is_as_in_standard() -> None:
         (LINES + "throttled_to: 100%\n", 5, "not throttled"),
         (LINES + "stage_hours: 0\n", 5, "not between"),
         (LINES + "acts: yes please\n", 5, "true or false"),
-        (LINES + "trust: {first: 0}\n", 5, "not between"),
         (LINES.replace("5%", "1%") + "    watch: 1\n    throttle: 1.5\n    pause: 2\n", 4, "pause everybody"),
         (RATIO + "    throttle: 1.5%\n    pause: never\n", 5, "throttle everybody"),
         (RATIO, 3, "needs watch, throttle and pause"),

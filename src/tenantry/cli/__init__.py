@@ -1,21 +1,25 @@
 """Owns the `tenantry` command: its tree, and what each command says on the terminal.
 
-Leaves every decision to the API: all but the programs (`up`, `demo`, `ses-local`, `gateway`, `worker`) are clients of it.
+Leaves every decision to the API: all are clients of it but the programs (`up`, `demo`, `ses-local`, `gateway`, `worker`) and
+`simulate`.
 """
 
 from __future__ import annotations
 
 import click
 
+from tenantry.cli.counts import counts
 from tenantry.cli.fleet import cell, doctor, plan, pool
 from tenantry.cli.identities import identity
 from tenantry.cli.keys import key
 from tenantry.cli.mail import message, send
 from tenantry.cli.migrate import migrate
+from tenantry.cli.policies import policy
 from tenantry.cli.processes import gateway, operator_key, secret_key, worker
 from tenantry.cli.recovery import recover
 from tenantry.cli.run import demo, up
 from tenantry.cli.ses_local import Told, ses_local
+from tenantry.cli.simulate import simulate
 from tenantry.cli.stops import explain, pause, pauses, reinstate, reputation
 from tenantry.cli.tenants import stream, tenant
 
@@ -31,7 +35,7 @@ def main() -> None:
 
 for command in (
     *(up, demo, ses_local, tenant, stream, identity, key, send, message),
-    *(pause, pauses, reinstate, explain, reputation, pool, cell, plan, doctor, recover),
-    *(gateway, worker, migrate, secret_key, operator_key),
+    *(pause, pauses, reinstate, explain, reputation, counts, policy, pool, cell, plan, doctor, recover),
+    *(gateway, worker, migrate, secret_key, operator_key, simulate),
 ):
     main.add_command(command)

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from tenantry.core.ids import StreamId
+from tenantry.core.reputation import BUCKET_RECIPIENTS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -21,6 +22,11 @@ class BucketKey(NamedTuple):
     stream_id: StreamId
     cohort: int
     number: int
+
+    @property
+    def first_recipient(self) -> int:
+        """The bucket's first place, counted from 0 in sending order."""
+        return self.number * BUCKET_RECIPIENTS
 
 
 class DayKey(NamedTuple):

@@ -84,31 +84,11 @@ _ROUNDING = 1 + 1e-12  # exp(log(bar)) reaches the bar
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
-    """How a new stream earns trust: so many recipients at first, then twice (growth) as many for each clean stage.
-
-    A stage passes when `known` of its recipients have an outcome, or wait_seconds after the last was handed over; after
-    `stages` of them nothing is capped.
-    """
-
-    first: int = 200
-    growth: float = 2.0
-    stages: int = 8
-    known: float = 0.95
-    wait_seconds: float = 900.0
-
-    def size(self, stage: int) -> int:
-        """Return how many recipients a stage may reach, stages counted from 0."""
-        return round(self.first * self.growth**stage)
-
-
-@dataclass(frozen=True, slots=True)
 class Policy:
     """The limits that a stream is held to; data, with a version that each verdict names.
 
     throttle_fraction, ramp: fractions of the rate while throttled, and by stage of probation. A stage passes after
     stage_seconds with at least stage_recipients handed. acts: whether verdicts slow and stop, or are only written down.
-    trust: how new streams earn it; None: they have it.
     """
 
     name: str
@@ -119,7 +99,6 @@ class Policy:
     ramp: tuple[float, ...] = (0.10, 0.25, 0.50, 1.0)
     stage_seconds: float = 86_400.0
     stage_recipients: int = 1
-    trust: Trust | None = None
 
 
 BOUNCES = Line(LineKind.BOUNCE, line=0.05, prior=BOUNCE_PRIOR, min_domains=1)
@@ -137,7 +116,6 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
             acts=True,
             stage_seconds=2 * 86_400.0,
             stage_recipients=50,
-            trust=Trust(),
         ),
         "ses": Policy(  # Amazon's own documented lines: review, and pause
             "ses",

@@ -13,7 +13,7 @@ from math import inf, isfinite
 
 import yaml
 
-from tenantry.core.policy import BOUNCES, COMPLAINTS, Action, Line, LineKind, Policy, Rule, Trust, judge
+from tenantry.core.policy import BOUNCES, COMPLAINTS, Action, Line, LineKind, Policy, Rule, judge
 from tenantry.core.reputation import Beta, Block, beta_cdf
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}\Z")
@@ -89,15 +89,6 @@ def write_policy(policy: Policy) -> str:
         f"stage_hours: {policy.stage_seconds / 3600:g}",
         f"stage_recipients: {policy.stage_recipients}",
     ]
-    if trust := policy.trust:
-        out += [
-            "trust:",
-            f"  first: {trust.first}",
-            f"  growth: {trust.growth:g}",
-            f"  stages: {trust.stages}",
-            f"  known: {_percent(trust.known)}",
-            f"  wait_minutes: {trust.wait_seconds / 60:g}",
-        ]
     return "\n".join(out) + "\n"
 
 
@@ -224,13 +215,6 @@ _LINE: Mapping[str, tuple[str, Reader]] = {
     "throttle": ("throttle_at", _bar_of),
     "pause": ("pause_at", _bar_of),
 }
-_TRUST: Mapping[str, tuple[str, Reader]] = {
-    "first": ("first", _whole(1, 1_000_000)),
-    "growth": ("growth", _between(1.1, 10)),
-    "stages": ("stages", _whole(1, 30)),
-    "known": ("known", _rate),
-    "wait_minutes": ("wait_seconds", _between(1, 43_200, 60)),
-}
 
 
 def _line(node: yaml.Node) -> Line:
@@ -271,14 +255,6 @@ def _lines(node: yaml.Node) -> tuple[Line, ...]:
     return tuple(lines)
 
 
-def _trust(node: yaml.Node) -> Trust:
-    complaints: list[Complaint] = []
-    found = _table(node, _TRUST, complaints, ())
-    if complaints:
-        raise _Many(complaints)
-    return Trust(**found)  # type: ignore[arg-type]
-
-
 _POLICY: Mapping[str, tuple[str, Reader]] = {
     "policy": ("name", _name),
     "acts": ("acts", _flag),
@@ -287,7 +263,6 @@ _POLICY: Mapping[str, tuple[str, Reader]] = {
     "ramp": ("ramp", _ramp),
     "stage_hours": ("stage_seconds", _between(0.01, 720, 3600)),
     "stage_recipients": ("stage_recipients", _whole(1, 1_000_000)),
-    "trust": ("trust", _trust),
 }
 
 

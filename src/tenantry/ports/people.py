@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from tenantry.core.backtest import History
 from tenantry.core.counts import CountCheck, DayCounts
 from tenantry.core.figures import Balance, Figures
 from tenantry.core.ids import (
@@ -68,6 +69,10 @@ class TenantStore(SuppressionStore, TemplateStore, Protocol):
     async def reputation(self, stream_id: StreamId) -> ReputationView | None: ...
     async def mail_days(self, days: int) -> Sequence[DayCounts]:
         """Return what each stream sent to each provider on the last days, today being one."""
+        ...
+
+    async def histories(self, days: int) -> Sequence[History]:
+        """Return what each stream sent in the last days, and what of it came back bad."""
         ...
 
     async def count_check(self, days: int) -> CountCheck:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 
+from tenantry.core.backtest import History, PastBad, PastBucket
 from tenantry.core.counts import (
     EPOCH,
     BucketKey,
@@ -19,6 +20,7 @@ from tenantry.core.counts import (
 )
 from tenantry.core.event import Fact
 from tenantry.core.ids import MessageId, StreamId, TenantId
+from tenantry.core.policy import LineKind
 from tenantry.core.provider import SILENT, provider_of, reports_complaints
 from tenantry.core.reputation import BUCKET_RECIPIENTS
 from tenantry.store.partitions import first_id
@@ -51,6 +53,50 @@ class CountQueries(Queries):
         return [
             DayCounts(self.seam.id(StreamId, row[0]), row[1], day_of(row[2]), row[3], Counts(*map(int, row[4:])))
             for row in found
+        ]
+
+    async def histories(self, tenant_id: TenantId, since: datetime) -> list[History]:
+        """Return what each stream of a tenant sent since then, and what of it came back bad."""
+        streams = await self.run(
+            "SELECT id, name, policy FROM stream WHERE tenant_id = :tenant ORDER BY id", tenant=tenant_id
+        )
+        buckets = await self.run(
+            "SELECT b.stream_id, b.cohort, b.number, b.first_at, b.handed, b.reporting FROM stream s"
+            " JOIN bucket b ON b.stream_id = s.id WHERE s.tenant_id = :tenant AND b.first_at >= :since",
+            tenant=tenant_id,
+            since=since,
+        )
+        dialect = self.seam.name
+        mail = "r.tenant_id = :tenant AND r.message_id >= :first AND r.ordinal IS NOT NULL"
+        bad = await self.run(
+            f"SELECT r.stream_id, r.cohort, r.ordinal, '{LineKind.BOUNCE}', r.bounced_at, {DOMAIN_SQL[dialect]}"
+            f" FROM recipient r WHERE {mail} AND (r.facts & {int(Fact.BOUNCE_COUNTED)}) <> 0"
+            f" UNION ALL SELECT c.stream_id, c.cohort, c.ordinal, '{LineKind.COMPLAINT}', c.at, c.domain FROM"
+            f" (SELECT r.stream_id, r.cohort, r.ordinal, {DOMAIN_SQL[dialect]} AS domain, (SELECT MIN(o.complained_at)"
+            " FROM recipient o WHERE o.message_id = r.message_id) AS at, ROW_NUMBER() OVER (PARTITION BY r.message_id"
+            f" ORDER BY r.number) AS place FROM recipient r WHERE {mail} AND {DOMAIN_SQL[dialect]} NOT IN ({SILENT_SQL})"
+            f" AND EXISTS (SELECT 1 FROM recipient o WHERE o.message_id = r.message_id"
+            f" AND (o.facts & {int(Fact.COMPLAINT_COUNTED)}) <> 0)) c WHERE c.place = 1",
+            tenant=tenant_id,
+            first=MessageId.of(first_id(since - WAITED_MOST)),
+        )
+        at = self.seam.at
+        sent = {(row[0], row[1], row[2]) for row in buckets}
+        return [
+            History(
+                stream_id=self.seam.id(StreamId, stream),
+                stream=name,
+                policy=policy,
+                buckets=tuple(
+                    PastBucket(row[1], int(row[2]), at(row[3]), row[4], row[5]) for row in buckets if row[0] == stream
+                ),
+                bad=tuple(
+                    PastBad(row[1], int(row[2]), LineKind(row[3]), at(row[4]), row[5])
+                    for row in bad
+                    if row[0] == stream and (stream, row[1], row[2] // BUCKET_RECIPIENTS) in sent and row[4] is not None
+                ),
+            )
+            for stream, name, policy in streams
         ]
 
     async def count_check(self, tenant_id: TenantId, since: datetime) -> CountCheck:

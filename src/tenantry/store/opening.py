@@ -12,6 +12,7 @@ from sqlalchemy import Row, Select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tenantry.core.backtest import History
 from tenantry.core.counts import CountCheck, DayCounts
 from tenantry.core.ids import CellId, Id, TenantId
 from tenantry.core.plan import Change
@@ -57,6 +58,10 @@ class Opened(Protocol):
 
     async def mail_days(self, tenant_id: TenantId, since: date) -> Sequence[DayCounts]:
         """Return what each stream sent to each provider by day of sending, since that day."""
+        ...
+
+    async def histories(self, tenant_id: TenantId, since: datetime) -> Sequence[History]:
+        """Return what each stream of a tenant sent since then, and what of it came back bad."""
         ...
 
     async def count_check(self, tenant_id: TenantId, since: datetime) -> CountCheck:

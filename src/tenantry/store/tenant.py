@@ -13,6 +13,7 @@ from typing import TypeVar
 from sqlalchemy import ColumnElement, Table, Text, case, cast, func, insert, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from tenantry.core.backtest import History
 from tenantry.core.counts import CountCheck, DayCounts
 from tenantry.core.ids import Id, IdentityId, KeyId, MessageId, PauseId, StreamId, TenantId, VerdictId
 from tenantry.core.pause import Pause
@@ -155,6 +156,10 @@ class TenantScope(SuppressionScope, TemplateScope):
     async def mail_days(self, days: int) -> Sequence[DayCounts]:
         async with self._store.reading() as step:
             return await step.mail_days(self._id, (step.now - timedelta(days=days - 1)).date())
+
+    async def histories(self, days: int) -> Sequence[History]:
+        async with self._store.reading() as step:
+            return await step.histories(self._id, step.now - timedelta(days=days))
 
     async def count_check(self, days: int) -> CountCheck:
         async with self._store.reading() as step:

@@ -84,6 +84,22 @@ EXAMPLES: Mapping[str, Mapping[str, object]] = {
         "bounce_bounds": [0.08, 0.17], "reporting": 380, "complained": 0, "complaint_rate": 0.0, "complaint_bounds": [0.0, 0.014],
         "limit": None, "ramp_stage": None, "policy": "standard", "verdicts": [_VERDICT_OUT],
     },
+    "DayOut": {
+        "stream_id": _STREAM, "cohort": 0, "day": "2026-01-31", "provider": "microsoft", "handed": 400, "reporting": 400,
+        "bounced": 3, "complained": 0,
+    },
+    "CountCheckOut": {"recipients": 400, "counts": 9, "differences": []},
+    "PolicyOut": {"name": "mine", "version": 1, "acts": True, "text": "policy: mine\nlines:\n  - counts: bounce\n    line: 5%\n"},
+    "BacktestOut": {
+        "policy": "mine", "days": 28, "streams": 12,
+        "found": [
+            {
+                "stream_id": _STREAM, "tenant": "acme", "stream": "marketing", "policy": "mine", "in_force": "standard",
+                "throttled_at": _AT, "paused_at": _AT, "words": "18 of 90 recipients bounced (20 %) …",
+                "before": 90, "after": 4000, "bad_before": 18, "bad_after": 790, "wrong": False,
+            }
+        ],
+    },
     "PauseOut": {
         "id": _PAUSE, "scope_kind": "stream", "scope_id": _STREAM, "author": "guard", "reason": "18 of 90 recipients bounced …",
         "state": "fenced", "opened_at": _AT, "local_at": _AT, "fenced_at": _AT, "ended_at": None, "end_reason": None,

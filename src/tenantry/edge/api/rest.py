@@ -13,7 +13,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenantry.core.message import Refusal, RefusalCode
 from tenantry.edge import errors
-from tenantry.edge.api import explain, fleet, keys, messages, pauses, recovery, suppressions, templates, tenants
+from tenantry.edge.api import (
+    counts,
+    explain,
+    fleet,
+    keys,
+    messages,
+    pauses,
+    policies,
+    recovery,
+    suppressions,
+    templates,
+    tenants,
+)
 from tenantry.edge.api.openapi import describe
 from tenantry.edge.api.page import add_page
 from tenantry.edge.api.suppressions import IMPORT_BYTES_MAX, IMPORT_PATH
@@ -44,7 +56,7 @@ def management_api(doors: Doors, keyring: Keyring) -> ASGIApp:
         redirect_slashes=False,
     )
     app.state.doors, app.state.keyring = doors, keyring
-    for module in (messages, tenants, keys, suppressions, templates, pauses, explain, fleet, recovery):
+    for module in (messages, tenants, keys, suppressions, templates, pauses, explain, counts, policies, fleet, recovery):
         app.include_router(module.router)
 
     _add_handlers(app)
