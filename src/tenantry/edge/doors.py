@@ -25,8 +25,8 @@ class Doors:
     """All that the doors need.
 
     accept: returns after the commit; may raise StoreBusy or StoreRejected, which the doors answer as `busy` and
-    `invalid_field`. sesv2_model, ses_model: botocore's service models as `botocore.loaders` reads them. new_request_id: a short text
-    that is unique among gateways. report_bug: is told (request id, error) of what should not happen; the caller gets
+    `invalid_field`. sesv2_model, ses_model: botocore's service models as `botocore.loaders` reads them. new_request_id: a short
+    text that is unique among gateways. report_bug: is told (request id, error) of what should not happen; the caller gets
     `internal`. docs_url_prefix: goes before a refusal's code in each error body. pages: what is served to machines that
     watch the process. refused: is told the code of each submission that is refused, and of each call that broke.
     """
