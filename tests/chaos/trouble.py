@@ -32,7 +32,8 @@ AHEAD_SECONDS = 0.5  # a call takes less, so that no event of what the kill cuts
 SILENT_SECONDS = 4.0  # longer than a first retry waits: no event hides what is sent again blindly
 FENCE_SECONDS = 45.0
 FREEZES = 20
-GATHER_SECONDS = 0.3  # a turn begins meanwhile
+GATHER_SECONDS = 0.5  # mail waits then, to be claimed
+TURN_SECONDS = 0.3
 UNDER_WAY_SECONDS = 0.2  # until what has been written to a socket is in SES's ledger
 OPEN_CLAIMS = "SELECT message_id, stream_id FROM attempt WHERE finished_at IS NULL AND worker_id = {}"
 EXHAUSTED_CALLS = 6
@@ -199,15 +200,15 @@ class Trouble:
         """
         workers = [one for one in self.fleet.workers if one.name not in self.frozen]
         for _ in range(FREEZES):
-            self._hold_commits("'nobody'")
+            _tell(workers, signal.SIGSTOP)
             threading.Event().wait(GATHER_SECONDS)
-            for one in workers:
-                one.tell(signal.SIGSTOP)
+            self._hold_commits("'nobody'")
+            _tell(workers, signal.SIGCONT)
+            threading.Event().wait(TURN_SECONDS)
+            _tell(workers, signal.SIGSTOP)
             self._hold_commits("''")
             caught, stream, worker = max((self._between(one) for one in workers), key=lambda found: len(found[0]))
-            for one in workers:
-                if one is not worker or not caught:
-                    one.tell(signal.SIGCONT)
+            _tell([one for one in workers if one is not worker or not caught], signal.SIGCONT)
             if caught:
                 break
         assert caught, f"no worker was between claim and call in {FREEZES} stops"
@@ -272,6 +273,11 @@ class Trouble:
                     raise AssertionError(f"{method} {path}: {error!r}") from error
             number += 1
             threading.Event().wait(0.2)
+
+
+def _tell(processes: Iterable[Process], number: signal.Signals) -> None:
+    for one in processes:
+        one.tell(number)
 
 
 async def _terminate(url: str, random: Random, share: float) -> None:

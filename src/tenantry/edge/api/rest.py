@@ -56,7 +56,19 @@ def management_api(doors: Doors, keyring: Keyring) -> ASGIApp:
         redirect_slashes=False,
     )
     app.state.doors, app.state.keyring = doors, keyring
-    for module in (messages, tenants, keys, suppressions, templates, pauses, explain, counts, policies, fleet, recovery):
+    for module in (
+        messages,
+        tenants,
+        keys,
+        suppressions,
+        templates,
+        pauses,
+        explain,
+        counts,
+        policies,
+        fleet,
+        recovery,
+    ):
         app.include_router(module.router)
 
     _add_handlers(app)
