@@ -92,7 +92,9 @@ async def local_ses(*flags: str) -> AsyncIterator[tuple[str, int]]:
     text = ""
     url = ""
     while not url:
-        text += (await child.stdout.readline()).decode()
+        text += (line := (await child.stdout.readline()).decode())
+        if not line:
+            raise RuntimeError(f"the local SES did not start: {text}")
         with contextlib.suppress(ValueError):
             url = json.loads(text)["url"]
     try:
