@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -281,9 +282,7 @@ async def test_an_sdk_that_tries_again_after_a_cut_line_sends_once(doors: Doorst
     server = await asyncio.start_server(cut, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     before = {row[0] for row in (await doors.rows())["message"]}
-    through = Doorstep(
-        f"http://127.0.0.1:{port}", doors.store, doors.clock, doors.http, doors.operator, doors.acme, doors.other
-    )
+    through = replace(doors, url=f"http://127.0.0.1:{port}")
     client = through.ses(attempts=3)
     answer = await through.send(client)
     client.close()

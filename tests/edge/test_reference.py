@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tenantry.core.message import RefusalCode
-from tenantry.edge.api import fleet_shapes, openapi, recovery, rest, shapes, suppressions, templates
+from tenantry.edge.api import counts, fleet_shapes, openapi, policies, recovery, rest, shapes, suppressions, templates
 from tenantry.edge.api.examples import EXAMPLES
 from tenantry.edge.errors import SES_TYPE, STATUS
 from tests.edge.doorstep import Doorstep
@@ -68,7 +68,7 @@ async def test_every_example_is_what_the_shape_would_show(name: str) -> None:
     """An example has the fields of its shape, each of its type."""
     shape = next(
         getattr(room, name)
-        for room in (shapes, fleet_shapes, recovery, rest, openapi, suppressions, templates)
+        for room in (shapes, fleet_shapes, recovery, rest, openapi, suppressions, templates, counts, policies)
         if hasattr(room, name)
     )
     assert {field.serialization_alias or key for key, field in shape.model_fields.items()} == set(EXAMPLES[name])

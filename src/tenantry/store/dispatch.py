@@ -139,8 +139,10 @@ class DispatchQueries(Queries):
             return ()
         tags, virtual = self.floors.tags, await self._virtual_times(cell)
         since = {name: tags.of(name, self.now) for name in StreamClass}
-        starts = {f"since_{name}": tag for name, tag in since.items()}
-        rows = await self.run(LANES, cell=cell, most=2 * most, **starts)  # 2: tenants may have several lanes
+        rows = await self._ready_lanes(cell, most, since)
+        if not rows and max(since.values()) > -inf:  # a database that went back has smaller tags
+            since = dict.fromkeys(since, -inf)
+            rows = await self._ready_lanes(cell, most, since)
         for name, tag in since.items():
             found = [row[3] for row in rows if row[2] == name]
             tags.note(name, tag, min([virtual[f"virtual_{name}"], *found]), self.now)
@@ -150,6 +152,9 @@ class DispatchQueries(Queries):
         tenants = len({(row[1], row[2]) for row in rows})
         heads = await self._heads([row[0] for row in rows], min(most, max(4, ceil(4 * most / tenants))))
         return [self._lane(row, heads) for row in rows]
+
+    async def _ready_lanes(self, cell: CellId, most: int, since: Mapping[StreamClass, float]) -> Sequence[DriverRow]:
+        return await self.run(LANES, cell=cell, most=2 * most, **{f"since_{name}": tag for name, tag in since.items()})
 
     async def _heads(self, streams: Sequence[str], depth: int) -> Mapping[str, tuple[Waiting, ...]]:
         """Return by stream the first due messages: a tenant with one lane may need its whole share of the turn of it."""
@@ -208,13 +213,8 @@ class DispatchQueries(Queries):
 
     async def _take(self, cell: CellId, picks: Sequence[Pick], worker: int) -> list[Claim]:
         wanted = relation("w(message_id uuid)", sorted((pick.message_id,) for pick in picks))
-        taken = {
-            self.seam.id(MessageId, message): attempts
-            for message, attempts in await self.run(
-                "DELETE FROM waiting WHERE message_id IN (SELECT w.message_id FROM {w}) RETURNING message_id, attempts",
-                wanted,
-            )
-        }
+        take = "DELETE FROM waiting WHERE message_id IN (SELECT w.message_id FROM {w}) RETURNING message_id, attempts"
+        taken = {self.seam.id(MessageId, message): attempts for message, attempts in await self.run(take, wanted)}
         mailboxes = await self._mailboxes(wanted)
         found = await self.run(
             "SELECT m.id, m.tenant_id, m.stream_id, m.sender, m.reply_to, m.tags, c.body FROM {w}"
