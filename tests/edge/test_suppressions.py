@@ -71,7 +71,8 @@ async def test_a_file_that_was_exported_can_be_imported(doors: Doorstep) -> None
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"email\nann@example.com", b"address,address\n", b"\xff\xfe", b"address,extra\n"]
+    "body",
+    [b"", b"email\nann@example.com", b"address,address\n", b"\xff\xfe", b"address,extra\n", b'"address"x,cause\n'],
 )
 async def test_a_file_of_another_form_is_refused_whole(doors: Doorstep, body: bytes) -> None:
     """A file whose first line is not as documented, or that is no text, is refused before anything is written."""

@@ -25,8 +25,8 @@ from tenantry.store.store import Store
 GRACE_SECONDS = 5  # for requests under way, once told to end: a door answers within as long
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Bind the doors' port (0: any free one), or raise OSError saying which port is taken."""
+def bind(host: str, port: int, whose: str) -> socket.socket:
+    """Bind a port (0: any free one), or raise OSError saying which is taken and by what setting to choose another."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -34,16 +34,27 @@ def listen(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise OSError(f"{host}:{port} cannot be bound ({error.strerror}): choose another with --port.") from error
-    bound.listen(2_048)
+        raise OSError(f"{host}:{port} cannot be bound ({error.strerror}): choose another with {whose}.") from error
     bound.setblocking(False)
     return bound
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the HTTP doors' port, and listen."""
+    bound = bind(host, port, "--port")
+    bound.listen(2_048)
+    return bound
+
+
+def address_of(bound: socket.socket) -> str:
+    """Return host:port of a bound socket."""
+    host, port = bound.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def url_of(door: socket.socket) -> str:
     """Return the URL of doors that listen here."""
-    host, port = door.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{address_of(door)}"
 
 
 class DoorServer(uvicorn.Server):

@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import ipaddress
 import os
-import socket
 import ssl
 from collections import Counter
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
 from tenantry.app.certificate import make_certificate
+from tenantry.app.doors import address_of, bind
 from tenantry.core.ids import KeyId
 from tenantry.core.limit import Bucket, Rate, spent, wait_seconds
 from tenantry.core.tenant import Key
@@ -34,6 +35,8 @@ WATCH_SECONDS = 1.0  # a slow client is cut so much later than its limit, at mos
 LAST_WORD_SECONDS = 5.0  # for a cut client to take its last answer
 GRACE_SECONDS = 5.0  # for mail under way, once told to end: accept answers within as long
 ADDRESSES_MAX = 20_000
+SMTP, SMTPS = "TENANTRY_SMTP_PORT", "TENANTRY_SMTPS_PORT"  # the latter speaks TLS from the first byte
+T = TypeVar("T")
 
 _TOO_MANY = Reply(421, "4.7.0", "Too many connections from your address: close some")
 _FULL = Reply(421, "4.3.2", "Too many connections: try again in a minute")
@@ -59,8 +62,8 @@ class SmtpServer:
         self._log = structlog.get_logger(loop="smtp")
         self._certificate = _Certificate(settings)
         self._sockets = [
-            (_bound(settings.host, port), implicit)
-            for port, implicit in ((settings.smtp_port, False), (settings.smtps_port, True))
+            (bind(settings.host, port, setting), setting == SMTPS)
+            for port, setting in ((settings.smtp_port, SMTP), (settings.smtps_port, SMTPS))
             if port is not None
         ]
         terms = Terms(
@@ -85,7 +88,7 @@ class SmtpServer:
     @property
     def addresses(self) -> dict[str, str]:
         """Where it listens: `smtp` and `smtps`, each as host:port."""
-        return {"smtps" if implicit else "smtp": _address_of(sock) for sock, implicit in self._sockets}
+        return {"smtps" if implicit else "smtp": address_of(sock) for sock, implicit in self._sockets}
 
     @property
     def serves(self) -> bool:
@@ -240,24 +243,6 @@ class _Certificate:
         return True
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise OSError(f"{host}:{port} cannot be bound for SMTP ({error.strerror}): choose another port.") from error
-    bound.setblocking(False)
-    return bound
-
-
-def _address_of(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _network(peer: str) -> str:
     """Return what counts as one address: an IPv4 address, or the /64 that one customer has of IPv6."""
     try:
@@ -269,7 +254,7 @@ def _network(peer: str) -> str:
     return peer
 
 
-def _less(counts: Counter, name: object) -> None:  # type: ignore[type-arg]
+def _less(counts: Counter[T], name: T) -> None:
     counts[name] -= 1
     if not counts[name]:
         del counts[name]

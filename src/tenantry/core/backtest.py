@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import accumulate
-from math import inf
 from typing import NamedTuple
 
 from tenantry.core.ids import StreamId
-from tenantry.core.policy import BOUNCES, COMPLAINTS, POLICIES, Action, Line, LineKind, Policy, Rule, Verdict, judge
+from tenantry.core.policy import BOUNCES, COMPLAINTS, POLICIES, Action, LineKind, Policy, Verdict, judge, ratio
 from tenantry.core.reputation import BUCKET_RECIPIENTS, Block, blocks
 
 
@@ -74,21 +73,14 @@ class Replay:
         return self.paused_at is not None and self.bad_after <= 0.02 * self.after
 
 
-def _ratio(given: Line, watch: float, pause: float, least: int) -> Line:
-    return replace(
-        given, rule=Rule.RATIO, line=min(watch, pause), watch_at=watch, throttle_at=inf, pause_at=pause,
-        min_recipients=least, min_bad=1, min_domains=1,
-    )  # fmt: skip
-
-
 BASELINES: Sequence[Policy] = (
     POLICIES["ses"],
     replace(
         POLICIES["ses"],
         name="warn-4-suspend-8",  # as one neighbour has it: from 200 recipients
-        lines=(_ratio(BOUNCES, 0.04, 0.08, 200), _ratio(COMPLAINTS, 0.0008, 0.003, 200)),
+        lines=(ratio(BOUNCES, 0.04, 0.08, 200), ratio(COMPLAINTS, 0.0008, 0.003, 200)),
     ),
-    replace(POLICIES["ses"], name="warn-5-suspend-10", lines=(_ratio(BOUNCES, 0.05, 0.10, 1_000),)),
+    replace(POLICIES["ses"], name="warn-5-suspend-10", lines=(ratio(BOUNCES, 0.05, 0.10, 1_000),)),
 )
 """Amazon's own lines and rules of neighbours, to compare with; by blocks in sending order where they say days."""
 

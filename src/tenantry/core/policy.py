@@ -105,6 +105,15 @@ BOUNCES = Line(LineKind.BOUNCE, line=0.05, prior=BOUNCE_PRIOR, min_domains=1)
 COMPLAINTS = Line(LineKind.COMPLAINT, line=0.001, prior=COMPLAINT_PRIOR, min_domains=2)
 _LINES = (BOUNCES, COMPLAINTS)
 
+
+def ratio(given: Line, watch: float, pause: float, least: int) -> Line:
+    """Return a line that is a plain rate from so many recipients on: one to watch at, one to pause at."""
+    return replace(
+        given, rule=Rule.RATIO, line=min(watch, pause), watch_at=watch, throttle_at=inf, pause_at=pause,
+        min_recipients=least, min_bad=1, min_domains=1,
+    )  # fmt: skip
+
+
 POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
         "standard": Policy("standard", version=1, lines=_LINES, acts=True),
@@ -120,32 +129,12 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
         "ses": Policy(  # Amazon's own documented lines: review, and pause
             "ses",
             version=1,
-            lines=(
-                replace(
-                    BOUNCES,
-                    rule=Rule.RATIO,
-                    watch_at=0.05,
-                    throttle_at=inf,
-                    pause_at=0.10,
-                    min_recipients=1_000,
-                    min_bad=1,
-                ),
-                replace(
-                    COMPLAINTS,
-                    rule=Rule.RATIO,
-                    watch_at=0.001,
-                    throttle_at=inf,
-                    pause_at=0.005,
-                    min_recipients=1_000,
-                    min_bad=1,
-                    min_domains=1,
-                ),
-            ),
+            lines=(ratio(BOUNCES, 0.05, 0.10, 1_000), ratio(COMPLAINTS, 0.001, 0.005, 1_000)),
             acts=True,
         ),
     }
 )
-"""What is shipped; an operator's own stand in the store."""
+"""What is shipped."""
 
 
 @dataclass(frozen=True, slots=True)

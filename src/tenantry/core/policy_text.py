@@ -13,7 +13,7 @@ from math import inf, isfinite
 
 import yaml
 
-from tenantry.core.policy import BOUNCES, COMPLAINTS, Action, Line, LineKind, Policy, Rule, judge
+from tenantry.core.policy import BOUNCES, COMPLAINTS, POLICIES, Action, Line, LineKind, Policy, Rule, judge
 from tenantry.core.reputation import Beta, Block, beta_cdf
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}\Z")
@@ -42,6 +42,7 @@ class _Wrong(Exception):
 
 
 Reader = Callable[[yaml.Node], object]
+_DEFAULTS = POLICIES["standard"]  # what a text does not say
 
 
 def read_policy(text: str, version: int = 1) -> Policy | Sequence[Complaint]:
@@ -62,7 +63,8 @@ def read_policy(text: str, version: int = 1) -> Policy | Sequence[Complaint]:
     at = {key.value: value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
     if complaints:
         return sorted(set(complaints), key=lambda one: one.line)
-    policy = Policy(version=version, **found)  # type: ignore[arg-type]
+    values = {field.name: getattr(_DEFAULTS, field.name) for field in fields(Policy)} | found | {"version": version}
+    policy = Policy(**values)
     return _contradictions(policy, at) or policy
 
 
@@ -274,7 +276,7 @@ def _table(
     if not isinstance(node, yaml.MappingNode):
         complaints.append(Complaint(at, f"write keys and values here: {', '.join(known)}"))
         return {}
-    found: dict[str, object] = {} if known is not _POLICY else {"acts": True}
+    found: dict[str, object] = {}
     seen: set[str] = set()
     for key, value in node.value:
         line = key.start_mark.line + 1

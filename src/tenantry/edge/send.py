@@ -10,20 +10,17 @@ import json
 
 from starlette.types import Receive, Scope, Send
 
-from tenantry.core.message import Accepted, Refusal, RefusalCode
+from tenantry.core.message import Accepted, Refusal
 from tenantry.core.tenant import Key
-from tenantry.edge import errors
-from tenantry.edge.asgi import answer, header, read_body
-from tenantry.edge.auth import Keyring, barred_from_sending
+from tenantry.edge.asgi import answer, header
+from tenantry.edge.auth import Keyring
 from tenantry.edge.doors import OFF_LOOP_BYTES, Doors
 from tenantry.edge.errors import Answer, rest_answer
 from tenantry.edge.rest_message import decode
-from tenantry.flow.accept import busy
-from tenantry.ports import StoreBusy, StoreRejected
+from tenantry.edge.submit import read_call, submit
 
 PATH = "/v1/messages"
 REQUEST_ID = b"x-request-id"
-NO_QUERY = Refusal(RefusalCode.INVALID_FIELD, "Remove the query: all of a message stands in the body.", "query")
 REPLAYED = ((b"idempotent-replayed", b"true"),)
 
 
@@ -36,40 +33,27 @@ class SendDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; an error of ours is left to the dispatcher."""
         request_id: str = scope["tenantry.request_id"]
-        outcome = await self._outcome(scope, receive)
+        call = await read_call(self._doors, self._keyring, scope, receive)
+        outcome = call if isinstance(call, Refusal) else await self._served(scope, *call)
         if isinstance(outcome, Refusal):
             self._doors.refused(outcome.code)
-            reply = rest_answer(outcome, request_id, self._doors.docs_url_prefix)
-        else:
-            reply = Answer(202, accepted_body(outcome), REPLAYED if outcome.repeated else ())
-        await answer(send, reply, REQUEST_ID, request_id)
+            outcome = rest_answer(outcome, request_id, self._doors.docs_url_prefix)
+        await answer(send, outcome, REQUEST_ID, request_id)
 
-    async def _outcome(self, scope: Scope, receive: Receive) -> Accepted | Refusal:
-        key = await self._keyring.bearer(header(scope, b"authorization"))
-        if isinstance(key, Refusal):
-            return key
-        if refused := barred_from_sending(key):
-            return refused
-        if scope["query_string"]:
-            return NO_QUERY
-        body = await read_body(scope, receive, self._doors.max_body_bytes)
-        if body is None:
-            return errors.too_large(self._doors.max_body_bytes)
-        return await self._accept(key, body, header(scope, b"idempotency-key"))
-
-    async def _accept(self, key: Key, body: bytes, idempotency_key: bytes | None) -> Accepted | Refusal:
+    async def _served(self, scope: Scope, key: Key, body: bytes) -> Answer | Refusal:
+        name = header(scope, b"idempotency-key")
         if len(body) <= OFF_LOOP_BYTES:
-            decoded = decode(key.id, body, idempotency_key)
+            decoded = decode(key.id, body, name)
         else:
-            decoded = await asyncio.to_thread(decode, key.id, body, idempotency_key)
-        if isinstance(decoded, Refusal):
-            return decoded
-        try:
-            return await self._doors.accept(decoded)
-        except StoreBusy as error:
-            return busy(error)
-        except StoreRejected:
-            return errors.UNKEEPABLE
+            decoded = await asyncio.to_thread(decode, key.id, body, name)
+        return accepted_answer(decoded if isinstance(decoded, Refusal) else await submit(self._doors, decoded))
+
+
+def accepted_answer(outcome: Accepted | Refusal) -> Answer | Refusal:
+    """Return the answer to one message; a refusal stays one."""
+    if isinstance(outcome, Refusal):
+        return outcome
+    return Answer(202, accepted_body(outcome), REPLAYED if outcome.repeated else ())
 
 
 def accepted_body(accepted: Accepted) -> bytes:

@@ -13,7 +13,6 @@ from typing import cast
 from pydantic import ValidationError
 from starlette.types import Receive, Scope
 
-from tenantry.core.ids import TenantId
 from tenantry.core.message import Accepted, Refusal, RefusalCode
 from tenantry.core.tenant import Key
 from tenantry.edge import errors
@@ -23,8 +22,7 @@ from tenantry.edge.doors import OFF_LOOP_BYTES, Doors
 from tenantry.edge.errors import Answer
 from tenantry.edge.ses_desk import Asked, Order, SesDesk, refusal_of
 from tenantry.edge.ses_message import QUICK, Call, Decoded, SendEmail, decode, invocation_id
-from tenantry.flow.accept import busy
-from tenantry.ports import StoreBusy, StoreRejected
+from tenantry.edge.submit import foreign_tenant, submit
 from tenantry.wire.aws import Service, WireError
 from tenantry.wire.sigv4 import Claimed, Problem, SignedRequest, Terms, claimed, verified
 
@@ -104,15 +102,10 @@ class SesDoor:
             return given if isinstance(given, WireError) else cast(SendEmail, given)
 
     async def _accept(self, key: Key, decoded: Decoded) -> Answer:
-        if decoded.tenant_names and (foreign := await self._foreign_tenant(key.tenant_id, decoded.tenant_names)):
+        if decoded.tenant_names and (foreign := await foreign_tenant(self._doors, key.tenant_id, decoded.tenant_names)):
             refusal = Refusal(RefusalCode.NOT_FOUND, f"Tenant {foreign} does not exist.", "TenantName")
             return errors.ses_answer(refusal)
-        try:
-            outcome = await self._doors.accept(decoded.submission)
-        except StoreBusy as error:
-            outcome = busy(error)
-        except StoreRejected:
-            outcome = errors.UNKEEPABLE
+        outcome = await submit(self._doors, decoded.submission)
         if isinstance(outcome, Accepted):
             return Answer(200, b'{"MessageId":"' + outcome.id.encode() + b'"}')
         return errors.ses_answer(outcome, self._words(outcome, decoded))
@@ -121,11 +114,6 @@ class SesDoor:
         if refusal.code is RefusalCode.UNKNOWN_STREAM and decoded.submission.stream:
             return f"Configuration set <{decoded.submission.stream}> does not exist."
         return errors.verification_words(refusal, decoded.submission, self._doors.region)
-
-    async def _foreign_tenant(self, tenant_id: TenantId | None, names: tuple[str, ...]) -> str | None:
-        tenant = await self._doors.store.of(tenant_id).tenant() if tenant_id else None
-        own = {tenant.name, str(tenant.id)} if tenant else set()
-        return next((name for name in names if name not in own), None)
 
 
 def _invocation_id(request: SignedRequest) -> str | None:

@@ -14,11 +14,10 @@ from typing import NamedTuple, TypeVar
 from tenantry.core.ids import TenantId
 from tenantry.core.message import Accepted, Refusal, RefusalCode, Submission
 from tenantry.core.tenant import Key, Scope, Stream, Tenant
-from tenantry.edge import errors
 from tenantry.edge.doors import Doors
 from tenantry.edge.ses_message import Call
-from tenantry.flow.accept import busy
-from tenantry.ports import Page, StoreBusy, StoreRejected, TenantStore
+from tenantry.edge.submit import foreign_tenant, submit
+from tenantry.ports import Page, TenantStore
 from tenantry.wire.aws import Members
 
 T = TypeVar("T")
@@ -60,20 +59,12 @@ class Caller:
 
     async def accept(self, submission: Submission) -> Accepted | Refusal:
         """Accept by the batch that all doors share; a busy store is a refusal."""
-        try:
-            return await self.doors.accept(submission)
-        except StoreBusy as error:
-            return busy(error)
-        except StoreRejected:
-            return errors.UNKEEPABLE
+        return await submit(self.doors, submission)
 
     async def foreign_tenant(self, given: Members) -> No | None:
         """Refuse a TenantName that is not the caller's own, whether or not anybody has it."""
         name = given.get("TenantName")
-        if name is None:
-            return None
-        tenant = await self.tenant()
-        if name in (tenant.name, str(tenant.id)):
+        if name is None or await foreign_tenant(self.doors, self.tenant_id, (name,)) is None:
             return None
         return not_found(f"Tenant {name} does not exist.", "TenantName")
 

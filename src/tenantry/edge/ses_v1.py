@@ -63,7 +63,7 @@ class SesV1Door:
             return
         except StoreBusy as error:
             found = self._no(No(busy(error)))
-        except Exception as error:
+        except Exception as error:  # a bug, too, is answered in this door's XML
             self._doors.report_bug(request_id, error)
             found = self._no(No(errors.INTERNAL))
         status, body = 200, found

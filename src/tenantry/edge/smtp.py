@@ -15,12 +15,12 @@ from tenantry.core.message import Accepted, Refusal, RefusalCode
 from tenantry.core.tenant import Key
 from tenantry.edge.auth import Keyring, barred_from_sending
 from tenantry.edge.doors import OFF_LOOP_BYTES, Doors
-from tenantry.edge.errors import INTERNAL, UNKEEPABLE
+from tenantry.edge.errors import INTERNAL
 from tenantry.edge.raw_message import Envelope, Raw, read_raw
 from tenantry.edge.smtp_channel import Channel, GoneError, LineError
 from tenantry.edge.smtp_words import accepted, refused
-from tenantry.flow.accept import busy
-from tenantry.ports import StoreBusy, StoreRejected
+from tenantry.edge.submit import submit_raw
+from tenantry.ports import StoreBusy
 from tenantry.wire.smtp import (
     Command,
     Login,
@@ -288,11 +288,7 @@ class Session:
             outcome = await self._submit(
                 key, _read(envelope, data) if small else await asyncio.to_thread(_read, envelope, data)
             )
-        except StoreBusy as error:
-            outcome = busy(error)
-        except StoreRejected:
-            outcome = UNKEEPABLE
-        except Exception as error:
+        except Exception as error:  # the client must hear that it may try again, and the connection goes on
             doors.report_bug(doors.new_request_id(), error)
             outcome = INTERNAL
         if isinstance(outcome, Accepted):
@@ -303,11 +299,7 @@ class Session:
     async def _submit(self, key: Key, read: Raw | Refusal) -> Accepted | Refusal:
         if isinstance(read, Refusal):
             return read
-        if read.tenant_name is not None and key.tenant_id is not None:
-            tenant = await self._house.doors.store.of(key.tenant_id).tenant()
-            if tenant is None or read.tenant_name not in (tenant.name, tenant.id):
-                return Refusal(RefusalCode.NOT_FOUND, f"Tenant {read.tenant_name[:64]} does not exist.", "X-SES-TENANT")
-        return await self._house.doors.accept(read.submission)
+        return await submit_raw(self._house.doors, key, read)
 
     # ---- the rest
 

@@ -49,9 +49,9 @@ class Joined:
 class OpenProtocol(HttpToolsProtocol):
     """uvicorn's HTTP, which lets the application see the connection of a call."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, by a transport that joins writes."""
-        super().connection_made(cast(asyncio.Transport, Joined(transport)))
+        super().connection_made(cast(asyncio.Transport, Joined(cast(asyncio.Transport, transport))))
 
     def on_message_begin(self) -> None:
         """Note the connection in the scope of the call that begins."""

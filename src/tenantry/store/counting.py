@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 
@@ -82,20 +83,15 @@ class CountQueries(Queries):
         )
         at = self.seam.at
         sent = {(row[0], row[1], row[2]) for row in buckets}
+        past: dict[object, list[PastBucket]] = defaultdict(list)
+        came: dict[object, list[PastBad]] = defaultdict(list)
+        for row in buckets:
+            past[row[0]].append(PastBucket(row[1], int(row[2]), at(row[3]), row[4], row[5]))
+        for row in bad:
+            if row[4] is not None and (row[0], row[1], row[2] // BUCKET_RECIPIENTS) in sent:
+                came[row[0]].append(PastBad(row[1], int(row[2]), LineKind(row[3]), at(row[4]), row[5]))
         return [
-            History(
-                stream_id=self.seam.id(StreamId, stream),
-                stream=name,
-                policy=policy,
-                buckets=tuple(
-                    PastBucket(row[1], int(row[2]), at(row[3]), row[4], row[5]) for row in buckets if row[0] == stream
-                ),
-                bad=tuple(
-                    PastBad(row[1], int(row[2]), LineKind(row[3]), at(row[4]), row[5])
-                    for row in bad
-                    if row[0] == stream and (stream, row[1], row[2] // BUCKET_RECIPIENTS) in sent and row[4] is not None
-                ),
-            )
+            History(self.seam.id(StreamId, stream), name, policy, tuple(past[stream]), tuple(came[stream]))
             for stream, name, policy in streams
         ]
 

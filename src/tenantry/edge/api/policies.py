@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -120,19 +121,20 @@ async def backtest(caller: Operator, wanted: BacktestIn) -> BacktestOut:
         for tenant in tenants:
             histories = await caller.of(tenant).histories(wanted.days)
             streams += len(histories)
-            found += [out for history in histories for out in _replayed(tenant, history, tried)]
+            found += await asyncio.to_thread(_replayed, tenant, histories, tried)  # work for the CPU
         if cursor is None:
             return BacktestOut(policy=tried.name, days=wanted.days, streams=streams, found=found)
 
 
-def _replayed(tenant: Tenant, history: History, tried: Policy) -> Iterator[ReplayOut]:
-    if not history.bad:
-        return
-    for called, policy in [
-        (tried.name, tried),
-        (IN_FORCE, POLICIES[history.policy]),
-        *((p.name, p) for p in BASELINES),
-    ]:
-        one = replay(history, policy)
-        if one.paused_at or one.throttled_at:
-            yield ReplayOut.of(tenant, history, one, called)
+def _replayed(tenant: Tenant, histories: Sequence[History], tried: Policy) -> list[ReplayOut]:
+    found = []
+    for history in histories:
+        for called, policy in (
+            (tried.name, tried),
+            (IN_FORCE, POLICIES[history.policy]),
+            *((one.name, one) for one in BASELINES),
+        ):
+            one = replay(history, policy)
+            if one.paused_at or one.throttled_at:
+                found.append(ReplayOut.of(tenant, history, one, called))
+    return found

@@ -213,7 +213,10 @@ class _Entries:
         self._streams = streams
         self.left_out = 0
         self.named: list[dict[str, object]] = []
-        columns = [name.strip().lower() for name in next(self._reader, [])]
+        try:
+            columns = [name.strip().lower() for name in next(self._reader, [])]
+        except csv.Error as error:
+            raise _unreadable(f"The first line is not CSV: {error}.") from None
         unknown = set(columns) - set(COLUMNS)
         if "address" not in columns or unknown or len(set(columns)) != len(columns):
             raise _unreadable("Begin with a line of the columns address and, if you have them, cause and stream.")
@@ -279,7 +282,7 @@ async def _import(caller: Caller, tenant_id: TenantId, entries: _Entries) -> Asy
         outcome = _ended(busy(error))
     except StoreRejected:
         outcome = _ended(Refusal(RefusalCode.NOT_FOUND, "A stream of the file is gone.", "stream"))
-    except Exception as error:
+    except Exception as error:  # the answer has begun: nobody else could tell the client
         caller.doors.report_bug("import", error)
         outcome = _ended(INTERNAL)
     told = {"read": read + entries.left_out, "new": new, "left_out": entries.left_out, "lines": entries.named}
