@@ -5,54 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import NamedTuple
 
-import boto3
 import pytest
 import pytest_asyncio
-from botocore.config import Config
-from botocore.exceptions import ClientError
 from sqlalchemy import text
 
 from tests import worlds
-from tests.edge.doorstep import Doorstep, doorstep, make_key
+from tests.edge.doorstep import doorstep, make_key
+from tests.edge.sdk import Account, client
 from tests.edge.test_ses_wire import post
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WELCOME = {"Subject": "Hi {{name}}", "Text": "Hello {{name}}", "Html": "<p>{{name}}</p>"}
 TO_ANN = {"ToAddresses": ["ann@example.com"]}
-
-
-class Account(NamedTuple):
-    """A tenant's client, and what stands behind it."""
-
-    doors: Doorstep
-    client: object
-
-    async def call(self, operation: str, **given: object) -> dict:
-        """Call by boto3, in a thread."""
-        return await asyncio.to_thread(getattr(self.client, operation), **given)
-
-    async def refused(self, operation: str, **given: object) -> tuple[str, str]:
-        """Return code and words of a call that must fail."""
-        with pytest.raises(ClientError) as error:
-            await self.call(operation, **given)
-        found = error.value.response["Error"]
-        return found["Code"], found["Message"]
-
-
-def client(doors: Doorstep, token: str) -> object:
-    """Return an unmodified boto3 client with this key."""
-    key, _, secret = token.partition(".")
-    return boto3.client(
-        "sesv2",
-        endpoint_url=doors.url,
-        region_name="eu-central-1",
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-        config=Config(retries={"total_max_attempts": 1}),
-    )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -6,16 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-import boto3
 import pytest
 import pytest_asyncio
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from sqlalchemy import text
 
 from tenantry.core.template import TemplateParts
 from tenantry.edge.ses_v1_operations import OPERATIONS
-from tests.edge.doorstep import MODEL_V1, Doorstep, doorstep, make_key
+from tests.edge.doorstep import MODEL_V1, doorstep, make_key
+from tests.edge.sdk import Account, client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -23,48 +22,21 @@ MESSAGE = {"Subject": {"Data": "Hi"}, "Body": {"Text": {"Data": "Hello"}}}
 TO_ANN = {"ToAddresses": ["ann@example.com"]}
 
 
-class Old:
-    """A v1 client of acme's."""
-
-    def __init__(self, doors: Doorstep, token: str) -> None:
-        """Take an unmodified boto3 client with this key."""
-        key, _, secret = token.partition(".")
-        self.doors = doors
-        self.client = boto3.client(
-            "ses",
-            endpoint_url=doors.url,
-            region_name="eu-central-1",
-            aws_access_key_id=key,
-            aws_secret_access_key=secret,
-            config=Config(retries={"total_max_attempts": 1}),
-        )
-
-    async def call(self, operation: str, **given: object) -> dict:
-        """Call by boto3, in a thread."""
-        return await asyncio.to_thread(getattr(self.client, operation), **given)
-
-    async def refused(self, operation: str, **given: object) -> tuple[str, str]:
-        """Return code and words of a call that must fail."""
-        with pytest.raises(ClientError) as error:
-            await self.call(operation, **given)
-        found = error.value.response["Error"]
-        return found["Code"], found["Message"]
-
-    async def shown(self, answer: dict) -> dict:
-        """Return the message of an answer as REST shows it."""
-        return (await self.doors.call("GET", f"/v1/messages/{answer['MessageId']}")).json
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def old(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Old]:
+async def old(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Account]:
     """Acme's account, with a key of every scope."""
     async with doorstep(tmp_path_factory.mktemp("v1")) as doors:
         _, token = await make_key(doors, doors.acme, "send", "read", "manage")
-        yield Old(doors, token)
+        yield Account(doors, client(doors, token, "ses"))
         assert doors.bugs == []
 
 
-async def test_mail_of_each_kind_is_taken(old: Old) -> None:
+def with_key(old: Account, token: str) -> Account:
+    """Return the same with another key."""
+    return old._replace(client=client(old.doors, token, "ses"))
+
+
+async def test_mail_of_each_kind_is_taken(old: Account) -> None:
     """Fields, raw with an envelope of its own, and by a template: each is there as any other mail."""
     given = {
         "Source": "hello@acme.example",
@@ -85,7 +57,7 @@ async def test_mail_of_each_kind_is_taken(old: Old) -> None:
     assert (await old.shown(three))["subject"] == "Hi Ann"
 
 
-async def test_each_no_has_the_old_name(old: Old) -> None:
+async def test_each_no_has_the_old_name(old: Account) -> None:
     """MessageRejected, ConfigurationSetDoesNotExist, TemplateDoesNotExist, InvalidParameterValue, AccessDenied."""
     given = {"Source": "hello@acme.example", "Destination": TO_ANN}
     code, words = await old.refused("send_email", **{**given, "Source": "x@other.example"}, Message=MESSAGE)
@@ -104,7 +76,7 @@ async def test_each_no_has_the_old_name(old: Old) -> None:
     assert (code, words.endswith("is not authorized to perform: ses:ListReceiptRuleSets")) == ("AccessDenied", True)
 
 
-async def test_the_account_and_identities_are_the_tenants_own(old: Old) -> None:
+async def test_the_account_and_identities_are_the_tenants_own(old: Account) -> None:
     """Nothing of another tenant is listed; its identities are left out like those that nobody has."""
     quota = await old.call("get_send_quota")
     assert (quota["Max24HourSend"], quota["MaxSendRate"]) == (-1.0, 1000.0)
@@ -128,11 +100,11 @@ async def test_the_account_and_identities_are_the_tenants_own(old: Old) -> None:
     assert (await old.refused("verify_domain_identity", Domain="sub.other.example"))[0] == "InvalidParameterValue"
 
 
-async def test_who_cannot_be_believed_is_told_so_in_xml(old: Old) -> None:
+async def test_who_cannot_be_believed_is_told_so_in_xml(old: Account) -> None:
     """A wrong secret, a clock that is more than five minutes off, a key that nobody has."""
     key = str(old.doors.acme.key_id)
-    assert (await Old(old.doors, f"{key}.wrong").refused("get_send_quota"))[0] == "SignatureDoesNotMatch"
-    assert (await Old(old.doors, f"key_{'f' * 32}.x").refused("get_send_quota"))[0] == "InvalidClientTokenId"
+    assert (await with_key(old, f"{key}.wrong").refused("get_send_quota"))[0] == "SignatureDoesNotMatch"
+    assert (await with_key(old, f"key_{'f' * 32}.x").refused("get_send_quota"))[0] == "InvalidClientTokenId"
     old.doors.clock.shift += timedelta(seconds=310)
     try:
         assert (await old.refused("get_send_quota"))[0] == "SignatureDoesNotMatch"
@@ -141,7 +113,7 @@ async def test_who_cannot_be_believed_is_told_so_in_xml(old: Old) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
-async def test_each_operation_lets_in_exactly_its_scope(old: Old, name: str) -> None:
+async def test_each_operation_lets_in_exactly_its_scope(old: Account, name: str) -> None:
     """Every scope alone, and the operator's key, which has no virtual account."""
     method = "".join("_" + char.lower() if char.isupper() else char for char in name).lstrip("_")
     assert name in MODEL_V1["operations"]
@@ -149,7 +121,7 @@ async def test_each_operation_lets_in_exactly_its_scope(old: Old, name: str) -> 
     for scope, token in (*keys, ("operate", old.doors.operator)):
         given = GIVEN.get(name, {})
         try:
-            await Old(old.doors, token).call(method, **given)
+            await with_key(old, token).call(method, **given)
             code = ""
         except ClientError as error:
             code = error.response["Error"]["Code"]
