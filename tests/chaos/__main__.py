@@ -40,7 +40,7 @@ def main() -> int:
             place = Path(folder)
             ground = single(place, ses_url) if kind == "sqlite" else several(place, ses_url, 2, 2)
             wanted = Play(
-                given.seed, given.messages // share, faults, freeze_seconds=60.0, patience=330.0, trouble=Pauses
+                given.seed, given.messages // share, faults, freeze_seconds=60.0, patience=180.0, trouble=Pauses
             )
             with ground as fleet:
                 outcome = play(fleet, ses_url, place, wanted)

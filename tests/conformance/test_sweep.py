@@ -169,6 +169,22 @@ async def test_an_event_that_comes_after_all_wins_over_the_resend(ground: Ground
     assert await state(ground, member, one) == "handed"
 
 
+async def test_each_copy_of_what_was_sent_again_is_known_by_its_ses_id(ground: Ground) -> None:
+    """The first call's answer was lost and the second's is written down: a delay of the first, which names no more, is ours."""
+    member = await worlds.member(ground.store)
+    one = await lost(ground, member)
+    await proof(ground, member)
+    ground.advance(16 * 60)
+    await sweep(ground.store, ground.cell)
+    (again,) = await claims(ground)
+    await settle(ground.store, [Handed(again.attempt_id, "ses-2")])
+    await ingest(ground.store, ground.cell, [worlds.report("Send", one, "ses-late")])
+    delay = worlds.report("DeliveryDelay", one, "ses-late")._replace(tags={}, message_id=None, attempt_id=None)
+    told = await ingest(ground.store, ground.cell, [delay])
+    assert (told.new, told.foreign, told.early) == (1, 0, frozenset())
+    assert await state(ground, member, one) == "handed"
+
+
 async def test_ses_answer_that_is_written_late_settles_its_unknown(ground: Ground) -> None:
     """A worker that was declared dead knew better."""
     member = await worlds.member(ground.store)

@@ -56,7 +56,7 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose mail an event is about."""
+    """Whose mail an event is about; handed: its hand-over is written down by that event's SES id, and not by another copy's."""
 
     message_id: MessageId
     attempt_id: AttemptId | None

@@ -33,14 +33,10 @@ class IngestQueries(SettleQueries):
         owners: dict[bytes, Owner] = {}
         for report in reports:
             message_id = report.message_id or ses_ids.get(report.ses_id)
-            if message_id is not None and (owner := known.get(message_id)) is not None:
+            if message_id is not None and (found := known.get(message_id)) is not None:
+                tenant_id, stream_id, stream_class, handed_as = found
                 owners[report.digest] = Owner(
-                    owner.message_id,
-                    report.attempt_id,
-                    owner.tenant_id,
-                    owner.stream_id,
-                    owner.stream_class,
-                    owner.handed,
+                    message_id, report.attempt_id, tenant_id, stream_id, stream_class, handed_as == report.ses_id
                 )
         return owners
 
@@ -54,22 +50,23 @@ class IngestQueries(SettleQueries):
         )
         return {ses_id: self.seam.id(MessageId, message) for ses_id, message in found}
 
-    async def _messages(self, messages: Sequence[MessageId]) -> Mapping[MessageId, Owner]:
+    async def _messages(
+        self, messages: Sequence[MessageId]
+    ) -> Mapping[MessageId, tuple[TenantId, StreamId, StreamClass, str | None]]:
+        """Return whose each message is, and the SES id by which it is written down as handed over."""
         found = await self.run(
-            "SELECT m.id, m.tenant_id, m.stream_id, m.state, s.stream_class FROM {w} JOIN message m ON m.id = w.id"
-            " JOIN stream s ON s.id = m.stream_id",
+            "SELECT m.id, m.tenant_id, m.stream_id, s.stream_class, m.state, m.ses_id FROM {w}"
+            " JOIN message m ON m.id = w.id JOIN stream s ON s.id = m.stream_id",
             relation("w(id uuid)", [(one,) for one in messages]),
         )
         return {
-            self.seam.id(MessageId, message): Owner(
-                message_id=self.seam.id(MessageId, message),
-                attempt_id=None,
-                tenant_id=self.seam.id(TenantId, tenant),
-                stream_id=self.seam.id(StreamId, stream),
-                stream_class=StreamClass(stream_class),
-                handed=state == MessageState.HANDED,
+            self.seam.id(MessageId, message): (
+                self.seam.id(TenantId, tenant),
+                self.seam.id(StreamId, stream),
+                StreamClass(stream_class),
+                ses_id if state == MessageState.HANDED else None,
             )
-            for message, tenant, stream, state, stream_class in found
+            for message, tenant, stream, stream_class, state, ses_id in found
         }
 
     async def record(self, owned: Sequence[tuple[Owner, Report]]) -> set[bytes]:
