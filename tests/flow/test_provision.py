@@ -356,7 +356,9 @@ async def test_many_tenants_are_made_portion_by_portion(world: World) -> None:
     bad = [await world.tenant(f"bad{number}") for number in range(3)]
     good = [await world.tenant(f"good{number}") for number in range(5)]
     world.control.refuses = "bad"
-    for _ in range(len(bad) + 1):  # a pass ends with a portion of which nothing can be done now; the next goes on behind it
+    for _ in range(
+        len(bad) + 1
+    ):  # a pass ends with a portion of which nothing can be done now; the next goes on behind it
         await world.run()
     for made in good:
         assert all(stream.provisioned_at for stream in await world.store.of(made.tenant.id).streams())
