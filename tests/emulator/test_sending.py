@@ -170,6 +170,7 @@ def test_daily_quota() -> None:
         ({"Content": {"Template": {"TemplateName": "t"}}}, "NotFoundException"),
         ({"ListManagementOptions": {"ContactListName": "l"}}, "NotFoundException"),
         ({"Content": {}}, "BadRequestException"),
+        ({"Content": {"Template": {}}}, "BadRequestException"),
         ({"Content": {"Simple": {"Subject": {"Data": "s"}, "Body": {}}}}, "BadRequestException"),
         ({"Destination": {}}, "BadRequestException"),
         ({"Destination": {"ToAddresses": ["nobody"]}}, "BadRequestException"),

@@ -47,7 +47,7 @@ class SendingOperations(
 
     @partly("EndpointId sends in the Region that was called")
     def send_email(self, params: Params, call: Call) -> Result:
-        if template := params["Content"].get("Template"):
+        if (template := params["Content"].get("Template")) is not None:
             return {"MessageId": self._send_template(params, template, call)}
         mail = read_mail(params)
         tags = message_tags(params.get("EmailTags", ()), mail)
