@@ -8,7 +8,7 @@ from math import floor, inf, log, log1p
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tenantry.core.policy import (
@@ -77,6 +77,7 @@ def test_a_verdict_depends_on_the_counts_alone(
 
 
 @given(several)
+@example({BOUNCE: [(0, 0, 0)], COMPLAINT: [(0, 1, 0)]})
 def test_a_verdict_is_the_worst_of_all_blocks(many: dict[LineKind, list[tuple[int, int, int]]]) -> None:
     """Sparing the incomplete beta function spares no finding: the obvious maximum over all blocks is the same."""
     counts = counted(many)

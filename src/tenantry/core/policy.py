@@ -195,11 +195,8 @@ def judge(counts: Mapping[LineKind, Sequence[Block]], policy: Policy) -> Verdict
     for line in policy.lines:
         for block in counts.get(line.kind, ()):
             most = log_evalue_max(block.n, block.x, line.line)
-            if (
-                block.x < line.min_bad
-                or (most <= 0 and line.rule is Rule.EVIDENCE)
-                or (line.action(block, most).severity, most) <= worst
-            ):
+            harmless = most <= 0 and line.rule is Rule.EVIDENCE
+            if harmless or (line.action(block, most).severity, most) <= worst:
                 continue  # cannot be worse; spares nearly every incomplete beta function
             log_e = log_evalue(block.n, block.x, line.line, line.prior)
             found = (line.action(block, log_e).severity, log_e)
