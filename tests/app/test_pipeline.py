@@ -292,26 +292,26 @@ async def answers_one_after_the_other(line: Line) -> None:
 
 async def test_outcomes_that_come_close_together_share_a_commit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """One round of settling writes down what ends while it gathers, and begins once nothing is under way any more."""
-    monkeypatch.setattr(pipelines, "GATHER_SECONDS", 5.0)
+    monkeypatch.setattr(pipelines, "GATHER_SECONDS", 60.0)
     member = await worlds.member(desk.store)
     await accept(desk.store, [worlds.submission(member, f"{number}@there.example") for number in range(4)])
     async with ses(answers_one_after_the_other) as (adapter, _):
         flowing = pipeline_of(desk, adapter)
         await flowing.claim_round()
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(40):
             await flowing.settle_round()
         assert await counting(desk, member, "handed", 4)()
 
 
 async def test_half_the_room_is_enough_for_a_commit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the other half hangs, what has ended is settled without waiting for more."""
-    monkeypatch.setattr(pipelines, "GATHER_SECONDS", 5.0)
+    monkeypatch.setattr(pipelines, "GATHER_SECONDS", 60.0)
     member = await worlds.member(desk.store)
     people = ["hang@there.example"] * 4 + [f"{number}@there.example" for number in range(4)]
     await accept(desk.store, [worlds.submission(member, to) for to in people])
     async with ses(takes_mail) as (adapter, _):
         flowing = pipeline_of(desk, adapter, flow=Flow(in_flight=8))
         await flowing.claim_round()
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(40):
             await flowing.settle_round()
         assert await counting(desk, member, "handed", 4)()
